@@ -1,0 +1,1 @@
+"""The pure core: no I/O, no clock, no asyncio; times come in as arguments, in seconds."""

@@ -1,0 +1,241 @@
+"""One generation of a table: the fold of a stated prefix of the log, and its read gate.
+
+`fold` is the only way in. It applies what a fetch brought in slices and moves the
+position at the end of each; between two slices others may run, and every one of them
+sees exactly the fold of the stated positions.
+
+`read` is the only way out. It refuses unless every partition has been read up to its
+target once: before that, a key that is missing says nothing about the log.
+
+Staleness is the age of the oldest partition's moment of freshness, and at least the
+age of the last answer that listed no partition which the view does not follow.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, dropwhile, islice
+from math import ceil, inf, nan
+from typing import NamedTuple
+
+from .errors import Reason, Refused
+from .model import Batch, Fetched
+from .ordered import OrderedKeys
+from .progress import Progress
+from .table import Table
+
+__all__ = ["Reading", "View"]
+
+_NOT_COMPUTED = nan
+
+
+class Reading(NamedTuple):
+    """An open gate: the table as it stands now, and of what it is the truth.
+
+    `staleness_ms` is None where it is not known. `complete` is false during a
+    bootstrap that the caller chose to look into: a missing key is then unknown.
+    """
+
+    table: Table
+    incarnation: int
+    generation: int
+    revision: int
+    staleness_ms: int | None
+    complete: bool
+
+
+class View:
+    """The tables and the progress of one generation.
+
+    Args:
+        name: the table's name, for messages.
+        incarnation: of the topic.
+        generation: of this build: 53 random bits.
+        partitions: where each partition starts and ends.
+        keep_headers: whether entries hold their headers.
+        min_entries: a generation with fewer entries does not become ready.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: int,
+        generation: int,
+        partitions: Iterable[Progress],
+        *,
+        keep_headers: bool = False,
+        min_entries: int = 0,
+    ) -> None:
+        self.name = name
+        self.identity = (incarnation, generation)
+        self.progress = {progress.partition: progress for progress in partitions}
+        self.topology_as_of: float | None = None
+        self.ready = False
+        self._table = Table(keep_headers=keep_headers)
+        self._ordered: OrderedKeys | None = None
+        self._min_entries = min_entries
+        # Of all partitions, until one of them changes: each lookup asks for it.
+        self._oldest: float | None = _NOT_COMPUTED
+
+    def __repr__(self) -> str:
+        positions = {number: progress.position for number, progress in self.progress.items()}
+        return f"<View {self.name} ready={self.ready} positions={positions} {self._table!r}>"
+
+    # The way in
+
+    def fold(self, fetched: Fetched, limit: int) -> Iterator[int]:
+        """Apply one partition's part of a fetch response.
+
+        Each step of the returned iterator is one slice of up to `limit` records and
+        yields how many it applied. The positions are right after every step, also
+        where decoding a record raises.
+        """
+        number = fetched.partition
+        for batch in fetched.batches:
+            yield from self._fold_batch(number, batch, limit)
+        progress = self.progress[number].answered(fetched.bounds, fetched.sent_at)
+        if fetched.nothing_before is not None:
+            progress = progress.advanced(fetched.nothing_before)
+        self._put(progress)
+
+    def _fold_batch(self, number: int, batch: Batch, limit: int) -> Iterator[int]:
+        position = self.progress[number].position
+        fits = batch.next_offset - batch.base_offset < limit
+        records = batch.records
+        if batch.base_offset < position:
+            records = dropwhile(lambda record: record.offset < position, records)
+        elif not fits:
+            records = chain(records)  # an iterator that islice can take up again
+        whole = False
+        while not whole:
+            try:
+                part = records if fits else islice(records, limit)
+                applied = self._table.apply(part, batch.origin)
+                whole = applied.records < limit
+            finally:
+                reached = batch.next_offset if whole else self._table.applied.last_offset + 1
+                self._put(self.progress[number].advanced(reached))
+            yield applied.records
+
+    def change(self, partition: int, step: Callable[[Progress], Progress]) -> None:
+        """Replace one partition's progress by what `step` makes of it."""
+        self._put(step(self.progress[partition]))
+
+    def _put(self, progress: Progress) -> None:
+        self.progress[progress.partition] = progress
+        self._oldest = _NOT_COMPUTED
+
+    # The way out
+
+    def read(
+        self, now: float, *, max_staleness_ms: int | None = None, partial: bool = False
+    ) -> Reading:
+        """Open the gate.
+
+        Args:
+            now: seconds, CLOCK_BOOTTIME.
+            max_staleness_ms: refuse an answer that is staler than this, or not known.
+            partial: answer during a bootstrap too.
+
+        Raises:
+            Refused: BOOTSTRAPPING or NOT_FRESH.
+        """
+        if not self.ready and not partial:
+            raise Refused(
+                Reason.BOOTSTRAPPING,
+                f"table {self.name!r} is still being read: {self.describe_bootstrap()}",
+                metadata=self._bootstrap_metadata(),
+                retry_after_ms=500,
+            )
+        staleness_ms = self.staleness_ms(now)
+        if max_staleness_ms is not None and (
+            staleness_ms is None or staleness_ms > max_staleness_ms
+        ):
+            raise self._not_fresh(staleness_ms, max_staleness_ms)
+        return Reading(self._table, *self.identity, self._table.revision, staleness_ms, self.ready)
+
+    def staleness_ms(self, now: float) -> int | None:
+        """Age of the answer's oldest part; None: not known."""
+        oldest = self._oldest
+        if oldest is _NOT_COMPUTED:
+            oldest = self._oldest = self._oldest_partition()
+        if oldest is None or self.topology_as_of is None:
+            return None
+        return max(0, ceil((now - min(oldest, self.topology_as_of)) * 1000))
+
+    def _oldest_partition(self) -> float | None:
+        moments = [progress.fresh_as_of for progress in self.progress.values()]
+        known = [moment for moment in moments if moment is not None]
+        return min(known, default=inf) if len(known) == len(moments) else None
+
+    def ordered(self) -> OrderedKeys:
+        """The keys in order; built by the caller, one step at a time."""
+        if self._ordered is None:
+            self._ordered = OrderedKeys(self._table)
+        return self._ordered
+
+    # Becoming ready
+
+    @property
+    def table(self) -> Table:
+        """The table, for counts and digests; lookups go through `read`."""
+        return self._table
+
+    @property
+    def caught_up(self) -> bool:
+        """Every partition has reached its target."""
+        return all(progress.caught_up for progress in self.progress.values())
+
+    @property
+    def short_of_entries(self) -> bool:
+        """It has been read, and holds fewer entries than it must."""
+        return self.caught_up and len(self._table) < self._min_entries
+
+    def try_ready(self) -> bool:
+        """Become ready if nothing is missing; stays so."""
+        self.ready = self.ready or (self.caught_up and not self.short_of_entries)
+        self._table.tailing = self.ready
+        return self.ready
+
+    def offsets_done(self) -> tuple[int, int]:
+        """Offsets read and offsets to read, of the bootstrap."""
+        done = total = 0
+        for progress in self.progress.values():
+            start = min(max(0, progress.bounds.log_start_offset), progress.target)
+            total += progress.target - start
+            done += max(0, min(progress.position, progress.target) - start)
+        return done, total
+
+    def describe_bootstrap(self) -> str:
+        """In words, how far the bootstrap has come and what it waits for."""
+        if self.short_of_entries:
+            return (
+                f"the topic was read and holds {len(self._table)} entries, fewer than "
+                f"min_entries ({self._min_entries})"
+            )
+        done, total = self.offsets_done()
+        caught_up = sum(progress.caught_up for progress in self.progress.values())
+        text = (
+            f"{done} of {total} offsets, {caught_up} of {len(self.progress)} partitions caught up"
+        )
+        waits = [
+            f"partition {progress.partition}: {progress.waiting.detail}"
+            for progress in self.progress.values()
+            if progress.waiting.detail
+        ]
+        return "; ".join([text, *waits[:3]])
+
+    def _bootstrap_metadata(self) -> dict[str, str]:
+        done, total = self.offsets_done()
+        return {"table": self.name, "position": str(done), "target": str(total)}
+
+    def _not_fresh(self, staleness_ms: int | None, bound_ms: int) -> Refused:
+        known = "not known" if staleness_ms is None else f"{staleness_ms} ms"
+        positions = ",".join(f"{p.partition}:{p.position}" for p in self.progress.values())
+        return Refused(
+            Reason.NOT_FRESH,
+            f"table {self.name!r}: staleness is {known}, the bound is {bound_ms} ms",
+            metadata={
+                "table": self.name,
+                "positions": positions,
+                "staleness_ms": "" if staleness_ms is None else str(staleness_ms),
+            },
+        )
