@@ -1,0 +1,1 @@
+"""Reads topics; the only importer of aiokafka. Nothing here writes to Kafka."""

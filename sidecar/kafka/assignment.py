@@ -1,0 +1,178 @@
+"""Which partition is fetched from which broker, from where, and what an answer means for it.
+
+One `Assigned` a partition holds where its next fetch begins. A request is planned from
+all partitions that a broker leads, and an answer is accepted only if the partition
+still stands where the request found it; so an answer that crossed a change of leaders
+is dropped, not applied twice.
+
+Partitions take turns at the front of a request: a broker fills a response in order and
+gives a whole batch only for the first one, however large.
+
+*A tail that is gone.* Compaction can leave nothing between the position and the end
+of the log. Only a response that lists the partition, requested alone from its leader,
+without error, redirect, divergence or throttling, and with no bytes, twice in a row,
+proves it: a byte budget used up by other partitions looks the same otherwise.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..core.model import Fetched
+from ..core.progress import Leader, Wait
+from .batches import Span, decode_batches, find_batches
+from .errors import LogFault
+from .wire import FetchAnswer, Wanted
+
+__all__ = ["ERROR_NAMES", "Assigned", "acl_advice", "plan", "stopped_by"]
+
+_NO_EPOCH = -1
+
+# Fetch errors that end with fresh metadata, and what the partition waits for meanwhile.
+_STALE_LEADER = {
+    -1: "UNKNOWN_SERVER_ERROR",
+    3: "UNKNOWN_TOPIC_OR_PARTITION",
+    5: "LEADER_NOT_AVAILABLE",
+    6: "NOT_LEADER_OR_FOLLOWER",
+    7: "REQUEST_TIMED_OUT",
+    8: "BROKER_NOT_AVAILABLE",
+    9: "REPLICA_NOT_AVAILABLE",
+    13: "NETWORK_EXCEPTION",
+    56: "KAFKA_STORAGE_ERROR",
+    74: "FENCED_LEADER_EPOCH",
+    75: "UNKNOWN_LEADER_EPOCH",
+    78: "OFFSET_NOT_AVAILABLE",
+    100: "UNKNOWN_TOPIC_ID",
+    103: "INCONSISTENT_TOPIC_ID",
+}
+_NOT_AUTHORIZED = {29: "TOPIC_AUTHORIZATION_FAILED", 31: "CLUSTER_AUTHORIZATION_FAILED"}
+_FATAL = {1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPRESSION_TYPE"}
+
+ERROR_NAMES = {**_STALE_LEADER, **_NOT_AUTHORIZED, **_FATAL}
+_PROVING_ANSWERS = 2
+
+
+@dataclass(slots=True)
+class Assigned:
+    """Where one partition's fetching stands.
+
+    Attributes:
+        offset: where the next fetch begins.
+        last_epoch: leader epoch of the last batch fetched; -1: do not check.
+        last_end: the offset behind that batch.
+        retry_at: not to be fetched before (seconds).
+        empty: answers in a row that gave nothing although the log goes on: the first
+            raises the suspicion, those that follow count where it was asked alone.
+        unknown_id: the leader does not know the topic's id.
+    """
+
+    partition: int
+    offset: int
+    leader: Leader
+    last_epoch: int = _NO_EPOCH
+    last_end: int = 0
+    retry_at: float = 0.0
+    empty: int = 0
+    unknown_id: bool = False
+
+    def wanted(self) -> Wanted:
+        """What to ask for."""
+        return Wanted(self.partition, self.leader.epoch, self.offset, self.last_epoch)
+
+    def accept(
+        self, answer: FetchAnswer, *, sent_at: float, alone: bool, committed: bool
+    ) -> Fetched:
+        """Take an answer without error: the next fetch begins behind its last whole batch.
+
+        Raises:
+            LogFault: the log was cut and has grown again, or its bytes make no sense.
+        """
+        self.unknown_id = False
+        if answer.diverging is not None:
+            self._check_divergence(*answer.diverging)
+        spans = find_batches(self.partition, answer.records)
+        bounds = answer.bounds
+        end = bounds.last_stable_offset if committed else bounds.high_watermark
+        if spans or answer.diverging is not None or end <= self.offset:
+            self.empty, nothing_before = 0, None
+        else:
+            nothing_before = self._proof(answer, end, alone=alone)
+        if nothing_before is not None:
+            self.offset = nothing_before
+        batches = decode_batches(self.partition, spans, answer.aborted if committed else [])
+        self._move_behind(spans)
+        size = len(answer.records)
+        return Fetched(self.partition, batches, bounds, sent_at, nothing_before, size)
+
+    def _move_behind(self, spans: list[Span]) -> None:
+        if spans:
+            self.offset = max(self.offset, spans[-1].next_offset)
+            self.last_epoch, self.last_end = spans[-1].leader_epoch, self.offset
+
+    def _check_divergence(self, epoch: int, end_offset: int) -> None:
+        if epoch == self.last_epoch and end_offset >= self.last_end:
+            self.last_epoch = _NO_EPOCH  # the batch that we name is in the log: no cut
+            return
+        raise LogFault(
+            f"partition {self.partition}: the log was cut below offset {self.offset} and has "
+            f"grown again (epoch {epoch} ends at {end_offset}); start again to read it anew"
+        )
+
+    def _proof(self, answer: FetchAnswer, end: int, *, alone: bool) -> int | None:
+        if answer.preferred_read_replica != -1:
+            self.empty = 0
+            return None
+        if answer.records and alone:
+            raise LogFault(
+                f"partition {self.partition}: the batch at offset {self.offset} is cut off: the "
+                f"broker gives {len(answer.records)} bytes of it, and no more when asked alone"
+            )
+        if alone or self.empty == 0:
+            self.empty += 1
+        if self.empty <= _PROVING_ANSWERS:
+            return None
+        self.empty = 0
+        return end
+
+
+def plan(partitions: Iterable[Assigned], node: int, now: float, turn: int) -> list[Assigned]:
+    """What to fetch next from one broker: all that it leads, or one alone to prove its tail.
+
+    Args:
+        partitions: of the topic.
+        node: the broker.
+        now: seconds.
+        turn: number of the request: who stands in front.
+    """
+    ours = [part for part in partitions if part.leader.node == node and part.retry_at <= now]
+    suspects = [part for part in ours if part.empty]
+    if suspects and turn % 2:
+        return suspects[:1]
+    front = turn % len(ours) if ours else 0
+    return ours[front:] + ours[:front]
+
+
+def acl_advice(topic: str) -> str:
+    """What to do where reading is not allowed."""
+    return (
+        f"not allowed to read topic {topic!r}; grant it: kafka-acls --add --allow-principal "
+        f"User:NAME --operation Read --topic {topic}"
+    )
+
+
+def stopped_by(error_code: int, partition: int, topic: str) -> tuple[Wait, str]:
+    """What a partition waits for when its fetch is answered with an error.
+
+    Raises:
+        LogFault: there is nothing to wait for.
+    """
+    if error_code in _STALE_LEADER:
+        return Wait.LEADER, f"the leader answers {_STALE_LEADER[error_code]}; asking who leads now"
+    if error_code in _NOT_AUTHORIZED:
+        return Wait.AUTHORIZATION, acl_advice(topic)
+    if error_code == 1:
+        raise LogFault(
+            f"partition {partition}: the broker no longer has the offset that is next "
+            "(OFFSET_OUT_OF_RANGE): the log was cut, or its start has passed us"
+        )
+    name = ERROR_NAMES.get(error_code, f"error {error_code}")
+    raise LogFault(f"partition {partition}: the broker answers {name}")
