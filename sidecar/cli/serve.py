@@ -1,0 +1,180 @@
+"""`sidecar serve`: run the sidecar until it is told to stop.
+
+SIGTERM and Ctrl-C end it with exit code 0 at any moment, also while it is still
+starting. A configuration that cannot be used, a used address among them, ends it with
+2; a log that cannot be followed any further with 6, and one line that says why.
+
+On a terminal a line shows how far each bootstrap has come; logs go to stderr as events
+either way.
+"""
+
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import click
+
+from .failure import SERVER_ERROR, USAGE, Failed
+
+if TYPE_CHECKING:
+    from ..ops.config import Config
+
+__all__ = ["run", "serve"]
+
+
+def _table(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    tables = {}
+    for text in given:
+        name, equals, topic = text.partition("=")
+        if not name or (equals and not topic):
+            raise click.BadParameter(f"expected NAME=TOPIC, got {text!r}")
+        if name in tables:
+            raise click.BadParameter(f"table {name!r} is given twice")
+        tables[name] = {"topic": topic or name}
+    return tables
+
+
+@click.command(
+    epilog="Example: sidecar serve --bootstrap-servers localhost:9092 --table users=users",
+    short_help="Run the sidecar.",
+)
+@click.option("--config", "path", type=click.Path(dir_okay=False), help="YAML file of settings.")
+@click.option("--bootstrap-servers", metavar="HOST:PORT,...", help="Kafka brokers to begin with.")
+@click.option(
+    "--table",
+    "tables",
+    metavar="NAME=TOPIC",
+    multiple=True,
+    callback=_table,
+    help="A table and the topic that feeds it; may be given several times.",
+)
+@click.option(
+    "--listen",
+    metavar="ADDR",
+    multiple=True,
+    help="gRPC address, host:port or unix:///path; may be given several times.",
+)
+@click.option("--http", metavar="ADDR", help="host:port of probes, metrics and the status page.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="SIDECAR_LOG_FORMAT",
+    help="Form of the log lines.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="SIDECAR_LOG_LEVEL",
+    help="The least of what is logged.",
+)
+def serve(
+    path: str | None,
+    bootstrap_servers: str | None,
+    tables: dict[str, Any],
+    listen: tuple[str, ...],
+    http: str | None,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Run the sidecar.
+
+    Settings come from the file, then the environment (SIDECAR_KAFKA__BOOTSTRAP_SERVERS
+    for kafka: bootstrap.servers), then the flags. `sidecar config schema` describes them.
+    """
+    _stop_while_starting()
+    from ..ops import logs
+    from ..ops.config import ConfigError, load, notes
+
+    flags = {
+        "kafka": {"bootstrap.servers": bootstrap_servers},
+        "tables": tables,
+        "listen": listen,
+        "http": http,
+    }
+    try:
+        config = load(path, os.environ, flags)
+    except ConfigError as error:
+        raise Failed(str(error), USAGE) from error
+    screen = Screen(sys.stderr)
+    logs.configure(log_level, "json" if log_format == "json" else "text", cast("TextIO", screen))
+    for note in notes(config):
+        click.echo(f"note: {note}", err=True)
+    run(config, screen)
+
+
+class Screen(io.TextIOBase):
+    """A stream for logs with one line below them that is written over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._line = ""
+        self.terminal = stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Write above the line."""
+        if not self._line:
+            return self._stream.write(text)
+        return self._stream.write(f"\r\x1b[K{text}{self._line if text.endswith(chr(10)) else ''}")
+
+    def flush(self) -> None:
+        """Pass it on."""
+        self._stream.flush()
+
+    def show(self, line: str) -> None:
+        """Replace the line; empty: take it away."""
+        if self._line or line:
+            self._stream.write(f"\r\x1b[K{line}")
+            self._stream.flush()
+        self._line = line
+
+
+def run(config: "Config", screen: Screen) -> None:
+    """Serve a configuration in this process until a signal stops it.
+
+    Raises:
+        Failed: an address is in use, or a log cannot be followed any further.
+    """
+    import asyncio
+
+    import uvloop
+
+    from ..app import Ended, Sidecar
+    from .bootstrap import show_bootstrap
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        sidecar = Sidecar(config)
+        showing = asyncio.create_task(show_bootstrap(sidecar, screen))
+        try:
+            await sidecar.run(stop)
+        finally:
+            showing.cancel()
+            screen.show("")
+            _ignore_signals()
+
+    try:
+        uvloop.run(main())
+    except Ended as ended:
+        raise Failed(str(ended), USAGE if ended.usage else SERVER_ERROR) from ended
+
+
+def _stop_while_starting() -> None:
+    """Until the loop takes the signals over: leave at once, for nothing has begun."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+
+
+def _ignore_signals() -> None:
+    """The stop is under way: a second signal must not turn it into a failure."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,1 @@
+"""Configuration, metrics, HTTP pages and logs: what an operator meets."""

@@ -1,0 +1,125 @@
+"""The state of the tables as plain data: what the pages show, and no record data.
+
+The follower writes a `Served` on the loop's thread, and the pages are made on another.
+So they look at a copy that stands still. Copying a dict is one step of the interpreter;
+walking one is not, not even in C, where each new object may start a garbage collection
+that lets the other thread go on. What lies below is replaced, never changed, except for
+the entries and counters, which go on moving under the copy.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.progress import Progress, Wait
+from ..core.served import Served, Source
+from ..core.table import Counters
+from .heartbeat import Heartbeat
+from .recorder import Recorder
+
+__all__ = ["Observed", "partition_status", "still", "table_status"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """What metrics and pages look at.
+
+    Attributes:
+        tables: by name; not changed while the sidecar runs.
+        recorder: counts of calls and faults.
+        heartbeat: of the loop that serves.
+        clock: seconds, CLOCK_BOOTTIME.
+        version: of the sidecar.
+    """
+
+    tables: Mapping[str, Served]
+    recorder: Recorder
+    heartbeat: Heartbeat
+    clock: Callable[[], float]
+    version: str
+
+
+def still(served: Served) -> Served:
+    """A copy that no other thread changes, except for the table's entries and counters."""
+    copied = copy.copy(served)
+    if copied.view is not None:
+        view = copy.copy(copied.view)
+        view.progress = dict(view.progress)
+        copied.view = view
+    return copied
+
+
+def table_status(served: Served, now: float) -> dict[str, Any]:
+    """One table, ready for JSON; None where something is not known.
+
+    Args:
+        served: also one that another thread writes.
+        now: seconds, CLOCK_BOOTTIME.
+    """
+    table = still(served)
+    definition, view, source = table.definition, table.view, table.source or Source("", "", 0)
+    partitions = sorted(view.progress.values(), key=_number) if view else []
+    done, total = view.offsets_done() if view else (0, 0)
+    return {
+        "name": definition.name,
+        "topic": definition.topic,
+        "state": table.state(now).name,
+        "reason": table.reason(now),
+        "required": definition.required,
+        "format": definition.format,
+        "definition_hash": definition.hash,
+        "cluster_id": source.cluster_id,
+        "topic_id": source.topic_id,
+        "incarnation": source.incarnation,
+        "cleanup_policy": source.cleanup_policy,
+        "delete_retention_ms": source.delete_retention_ms,
+        "generation": view.identity[1] if view else 0,
+        "generations": table.generations,
+        "entries": len(view.table) if view else 0,
+        "payload_bytes": view.table.payload_bytes if view else 0,
+        "memory_bytes": table.memory_bytes(),
+        "staleness_ms": view.staleness_ms(now) if view else None,
+        "bootstrap_ms": table.bootstrap_ms(),
+        "bootstrap_offsets": {"done": done, "total": total},
+        "eta_ms": table.eta_ms(now),
+        "counters": _counters(view.table.counters if view else Counters(), table.fetched_bytes),
+        "partitions": [partition_status(progress, now) for progress in partitions],
+    }
+
+
+def partition_status(progress: Progress, now: float) -> dict[str, Any]:
+    """One partition, ready for JSON; offsets are -1 while they are not known."""
+    bounds, waiting = progress.bounds, progress.waiting
+    waits = waiting.wait is not Wait.NOTHING
+    fresh = progress.fresh_as_of
+    return {
+        "partition": progress.partition,
+        "leader": progress.leader.node,
+        "leader_epoch": progress.leader.epoch,
+        "log_start_offset": bounds.log_start_offset,
+        "position": progress.position,
+        "target": progress.target,
+        "high_watermark": bounds.high_watermark,
+        "last_stable_offset": bounds.last_stable_offset,
+        "lag": progress.lag,
+        "staleness_ms": None if fresh is None else max(0, round((now - fresh) * 1000)),
+        "caught_up": progress.caught_up,
+        "wait": waiting.wait.name,
+        "waiting_ms": max(0, round((now - waiting.since) * 1000)) if waits else 0,
+        "detail": waiting.detail,
+    }
+
+
+def _number(progress: Progress) -> int:
+    return progress.partition
+
+
+def _counters(counters: Counters, fetched_bytes: int) -> dict[str, int]:
+    return {
+        "records": counters.records,
+        "tombstones": counters.tombstones,
+        "null_keys": counters.null_keys,
+        "unchanged": counters.unchanged,
+        "fetched_bytes": fetched_bytes,
+    }
