@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+)
+
+// Words of which values are made: text that compresses about as well as small JSON does.
+var words = []string{
+	`{"name":"`, `","city":"`, `","active":true,`, `"amount":`, `"updated_at":"20`, `"status":"open",`,
+	"anna", "bert", "clara", "oslo", "lima", "quito", "1204.50", "77", "9183", "0x5f3a91c7", "-", "}",
+}
+
+// keyOf is the 16 byte key with this number.
+func keyOf(number int) []byte { return fmt.Appendf(nil, "key-%012d", number) }
+
+func keysOf(count int) [][]byte {
+	keys := make([][]byte, count)
+	for number := range keys {
+		keys[number] = keyOf(number)
+	}
+	return keys
+}
+
+// data makes the records of a topic: every key once in a shuffled order, then again in another order.
+type data struct {
+	random    *rand.Rand
+	keys      [][]byte
+	order     []int
+	next      int
+	valueSize int
+}
+
+func newData(seed uint64, distinct, valueSize int) *data {
+	return &data{
+		random: rand.New(rand.NewPCG(seed, 0)), keys: keysOf(distinct), next: distinct, valueSize: valueSize,
+	}
+}
+
+func (d *data) record() (key, value []byte) {
+	if d.next == len(d.keys) {
+		d.order, d.next = d.random.Perm(len(d.keys)), 0
+	}
+	key = d.keys[d.order[d.next]]
+	d.next++
+	return key, d.value()
+}
+
+func (d *data) value() []byte {
+	value := make([]byte, 0, d.valueSize+16)
+	for len(value) < d.valueSize {
+		value = append(value, words[d.random.IntN(len(words))]...)
+		if d.random.IntN(3) == 0 {
+			value = fmt.Appendf(value, "%x", d.random.Uint32())
+		}
+	}
+	return value[:d.valueSize]
+}

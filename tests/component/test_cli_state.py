@@ -1,0 +1,145 @@
+"""The commands about tables and readiness, against a server made of the contract's stubs."""
+
+import json
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from support.cli_sidecar import Failure, FakeSidecar, live, serving
+
+from sidecar._pb import admin_pb2
+from sidecar.cli import root
+
+
+@pytest.fixture
+def fake():
+    return FakeSidecar()
+
+
+@pytest.fixture
+def run(fake):
+    with serving(fake) as endpoint:
+        yield lambda *arguments: CliRunner().invoke(root, [*arguments, "-e", endpoint])
+
+
+def bootstrapping(**given):
+    state = admin_pb2.TABLE_STATE_BOOTSTRAPPING
+    known = {"state": state, "reason": "5 of 9 offsets", "eta_ms": 8100}
+    return live(**known | given)
+
+
+def test_a_live_sidecar_is_ready(run):
+    result = run("status")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].endswith("up 1 min 1 s: ready")
+
+
+def test_status_says_what_is_not_ready_why_and_what_to_do(run, fake):
+    fake.tables = [live("a"), bootstrapping(name="b")]
+    result = run("status")
+    assert result.exit_code == 3
+    first, *rest = result.stdout.splitlines()
+    assert first.endswith("not ready: b")
+    assert "  why:  5 of 9 offsets, about 8.1 s left" in rest
+    assert "  do:   give it time: `sidecar wait --ready` returns when it is done" in rest
+
+
+def test_what_to_do_follows_from_what_a_partition_waits_for(run, fake):
+    waiting = admin_pb2.PartitionInfo(partition=0, wait=admin_pb2.PARTITION_WAIT_AUTHORIZATION)
+    fake.tables = [bootstrapping(partitions=[waiting])]
+    assert "grant READ on the topic" in run("status").stdout
+
+
+def test_a_stale_table_answers_but_exits_with_3(run, fake):
+    fake.tables = [live(state=admin_pb2.TABLE_STATE_STALE, reason="staleness is 9 s")]
+    result = run("status")
+    assert result.exit_code == 3
+    assert "ready, but not known to be current: users" in result.stdout
+
+
+def test_a_table_that_readiness_does_not_need_is_shown_and_does_not_count(run, fake):
+    fake.tables = [live("a"), bootstrapping(name="b", required=False)]
+    result = run("status")
+    assert result.exit_code == 0
+    assert "b  BOOTSTRAPPING, not required" in result.stdout
+
+
+def test_status_as_json(run, fake):
+    fake.tables = [bootstrapping()]
+    shown = json.loads(run("status", "-o", "json").stdout)
+    assert (shown["ready"], shown["tables"][0]["state"]) == (False, "BOOTSTRAPPING")
+    assert shown["tables"][0]["partitions"][0]["staleness_ms"] is None
+
+
+def test_tables_are_listed_with_their_state(run, fake):
+    fake.tables = [live("a"), bootstrapping(name="b")]
+    header, first, second = run("tables").stdout.splitlines()
+    assert header.split()[:2] == ["NAME", "STATE"]
+    assert first.split()[:2] == ["a", "LIVE"]
+    assert second.endswith("5 of 9 offsets")
+
+
+def test_the_tables_names_alone(run, fake):
+    fake.tables = [live("a"), live("b")]
+    assert run("tables", "-o", "value").stdout == "a\nb\n"
+
+
+def test_describe_shows_each_partition(run, fake):
+    fake.tables = [
+        live(
+            partitions=[
+                admin_pb2.PartitionInfo(
+                    partition=0,
+                    leader=2,
+                    leader_epoch=5,
+                    position=10,
+                    target=12,
+                    high_watermark=12,
+                    lag=2,
+                    wait=admin_pb2.PARTITION_WAIT_OPEN_TRANSACTION,
+                    detail="held 41 s at offset 10",
+                ),
+                admin_pb2.PartitionInfo(
+                    partition=1, leader=-1, position=-1, target=-1, high_watermark=-1
+                ),
+            ]
+        )
+    ]
+    *_, first, second = run("describe", "users").stdout.splitlines()
+    assert "2 (epoch 5)" in first
+    assert first.endswith("OPEN_TRANSACTION: held 41 s at offset 10")
+    assert second.split()[:4] == ["1", "none", "0", "?"]
+
+
+def test_describe_as_jsonl_is_one_line(run):
+    (line,) = run("describe", "users", "-o", "jsonl").stdout.splitlines()
+    assert json.loads(line)["name"] == "users"
+
+
+def test_wait_returns_when_the_sidecar_is_ready(run):
+    result = run("wait", "--ready")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_wait_needs_to_know_what_for(run):
+    assert run("wait").exit_code == 2
+
+
+def test_wait_that_runs_out_of_time_exits_with_5_and_says_why(run, fake):
+    fake.failure = Failure(grpc.StatusCode.UNAVAILABLE, "BOOTSTRAPPING", "5 of 9 offsets", 500)
+    fake.tables = [bootstrapping()]
+    result = run("wait", "--ready", "--timeout", "0.3")
+    assert result.exit_code == 5
+    assert result.stderr == "Error: not ready after 0.3 s: users is BOOTSTRAPPING: 5 of 9 offsets\n"
+
+
+def test_wait_does_not_wait_for_a_table_that_failed(run, fake):
+    fake.failure = Failure(grpc.StatusCode.UNAVAILABLE, "TABLE_FAILED", "no such format")
+    assert run("wait", "--ready", "--timeout", "60").exit_code == 3
+
+
+def test_wait_for_nobody_exits_with_4():
+    command = ["wait", "--ready", "--timeout", "0.3", "-e", "127.0.0.1:1"]
+    result = CliRunner().invoke(root, command)
+    assert result.exit_code == 4
+    assert result.stderr.startswith("Error: no sidecar at 127.0.0.1:1 after 0.3 s")

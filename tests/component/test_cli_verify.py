@@ -1,0 +1,186 @@
+"""`verify` end to end: a sidecar made of stubs, and a log that a fake reader reads."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from support.cli_sidecar import FakeSidecar, live, record, serving
+
+from sidecar._pb import admin_pb2
+from sidecar.cli import comparing, root
+from sidecar.core.digest import entry_hash
+from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
+from sidecar.kafka.errors import BrokerFault
+
+CONFIG = """
+kafka: {bootstrap.servers: "kafka:9092", sasl.password.file: /nowhere/secret}
+tables: {users: {topic: users}}
+listen: ["127.0.0.1:50051"]
+"""
+
+
+class Rec:
+    def __init__(self, offset, key, value):
+        self.offset, self.key, self.value = offset, key, value
+        self.timestamp, self.headers = 1234, []
+
+
+class Log:
+    """The topic's one partition; `read_log` as the sidecar's own has it."""
+
+    def __init__(self, records, incarnation=7):
+        self.records, self.incarnation = records, incarnation
+        self.fault = None
+        self.readings = []
+
+    async def __call__(self, config, topic, *, since, on_begin) -> AsyncGenerator[Fetched, None]:
+        self.readings.append((config.kafka.bootstrap, topic, dict(since)))
+        if self.fault is not None:
+            raise self.fault
+        end = self.records[-1].offset + 1
+        on_begin(self.incarnation, {0: 0}, {0: end})
+        for one in list(self.records):
+            if one.offset >= since.get(0, 0):
+                batch = Batch([one], origin_of(0, 0), one.offset, one.offset + 1)
+                yield Fetched(0, iter([batch]), LogBounds(), 0.0, None, 1)
+                await asyncio.sleep(0)
+
+
+def digest_of(records, position):
+    total = sum(entry_hash(one.key, one.value, one.offset) for one in records)
+    return admin_pb2.PartitionDigest(
+        partition=0,
+        position=position,
+        entries=len(records),
+        digest=(total % (1 << 128)).to_bytes(16, "big"),
+    )
+
+
+def holding(records, position):
+    partitions = [admin_pb2.PartitionInfo(partition=0, position=position)]
+    return FakeSidecar(
+        records=records,
+        tables=[live(partitions=partitions)],
+        digests=[digest_of(records, position)],
+        config_yaml=CONFIG,
+    )
+
+
+def reading_with(monkeypatch, read_log):
+    """Put a reader in the place of the sidecar's own, which needs brokers."""
+    monkeypatch.setitem(sys.modules, "sidecar.app", SimpleNamespace(read_log=read_log))
+
+
+@pytest.fixture
+def log(monkeypatch):
+    known = Log([Rec(0, b"a", b"1"), Rec(1, b"b", b"1"), Rec(2, b"a", b"2")])
+    reading_with(monkeypatch, known)
+    monkeypatch.setattr(comparing, "_GRACE_S", 0.0)
+    return known
+
+
+TRUE = [record(b"a", b"2", 0, 2), record(b"b", b"1", 0, 1)]
+
+
+def verify(fake, *arguments):
+    with serving(fake) as endpoint:
+        return CliRunner().invoke(root, ["verify", "-e", endpoint, *arguments])
+
+
+def test_a_true_table_is_proved_by_its_digest(log):
+    result = verify(holding(TRUE, 3))
+    assert result.exit_code == 0
+    assert result.stdout == "users equals topic users: 2 entries, the digests agree\n"
+    assert log.readings == [((("kafka", 9092),), "users", {})]
+
+
+def test_a_wrong_value_is_named_with_exit_code_1(log):
+    wrong = [record(b"a\x1b", b"2", 0, 2), record(b"b", b"X", 0, 1)]
+    result = verify(holding(wrong, 3))
+    assert result.exit_code == 1
+    first, *keys = result.stdout.splitlines()
+    assert first == "users differs from topic users: 3 keys"
+    assert keys == [
+        "  a  partition 0: the sidecar lacks it; the log has it at offset 2",
+        "  a\\x1b  partition 0: its record at offset 2 is not in the log",
+        "  b  partition 0: the sidecar has offset 1; value is not the log's at that offset",
+    ]
+    assert log.readings[1][2] == {0: 3}
+
+
+def test_differences_beyond_the_limit_are_counted(log):
+    result = verify(holding([], 3), "--limit", "1")
+    assert result.stdout.endswith("  and 1 more (--limit)\n")
+
+
+def test_a_sidecar_that_is_only_behind_exits_with_3(log):
+    behind = [record(b"a", b"1", 0, 0), record(b"b", b"1", 0, 1)]
+    result = verify(holding(behind, 2))
+    assert result.exit_code == 3
+    assert "behind the log's end by (partition: offsets) 0: 1" in result.stdout
+
+
+def test_a_sidecar_that_has_caught_up_since_is_not_behind(log):
+    fake = holding([record(b"a", b"1", 0, 0), record(b"b", b"1", 0, 1)], 2)
+    fake.tables[0].partitions[0].position = 3
+    assert verify(fake).exit_code == 0
+
+
+def test_what_was_compacted_away_is_compared_entry_by_entry(log):
+    log.records = [Rec(1, b"b", b"1"), Rec(2, b"a", b"2"), Rec(3, b"a", b"3")]
+    behind = [record(b"a", b"1", 0, 0), record(b"b", b"1", 0, 1)]
+    result = verify(holding(behind, 2), "-o", "json")
+    shown = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert (shown["verdict"], shown["proved_by_digest"]) == ("behind", False)
+    assert shown["differing_keys"] == []
+
+
+def test_another_incarnation_differs(log):
+    log.incarnation = 5
+    result = verify(holding(TRUE, 3))
+    assert result.exit_code == 1
+    assert "another incarnation" in result.stderr
+
+
+def test_brokers_that_cannot_be_reached_exit_with_4(log):
+    log.fault = BrokerFault("kafka:9092: connection refused")
+    result = verify(holding(TRUE, 3))
+    assert result.exit_code == 4
+    assert result.stderr == "Error: cannot read the topic: kafka:9092: connection refused\n"
+
+
+def test_brokers_that_send_nothing_are_given_up(log, monkeypatch):
+    monkeypatch.setattr(comparing, "_STALLED_S", 0.05)
+
+    async def silent(config, topic, *, since, on_begin):
+        await asyncio.sleep(60)
+        yield
+
+    reading_with(monkeypatch, silent)
+    assert verify(holding(TRUE, 3)).exit_code == 4
+
+
+def test_the_command_line_says_where_to_read(log):
+    verify(holding(TRUE, 3), "--bootstrap-servers", "other:1", "--topic", "t2")
+    assert log.readings[0][:2] == ((("other", 1),), "t2")
+
+
+def test_a_configuration_file_says_where_to_read(log, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("kafka: {bootstrap.servers: 'from-file:1'}\n")
+    verify(holding(TRUE, 3), "--config", str(file))
+    assert log.readings[0][:2] == ((("from-file", 1),), "users")
+
+
+def test_a_sidecar_that_does_not_tell_its_brokers_exits_with_2(log):
+    fake = holding(TRUE, 3)
+    fake.config_yaml = ""
+    result = verify(fake)
+    assert result.exit_code == 2
+    assert "bootstrap.servers" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,236 @@
+"""One table as it is served: its states and reasons, its estimate, its identity."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.errors import Reason, Refused
+from sidecar.core.model import Batch, Fetched, LogBounds
+from sidecar.core.progress import Progress, Wait
+from sidecar.core.served import (
+    Definition,
+    Served,
+    Source,
+    TableState,
+    Trouble,
+    incarnation_of,
+)
+from sidecar.core.view import View
+
+DEFINITION = Definition(name="t", topic="topic", stale_after_ms=5000)
+SOURCE = Source("cluster", "id", 7)
+
+
+class Rec:
+    key, value, timestamp, headers = b"k", b"value", 0, ()
+
+    def __init__(self, offset):
+        self.offset = offset
+
+
+def served_of(*progress, began=100.0, **options):
+    served = Served(DEFINITION)
+    served.begin(SOURCE, View("t", 7, 8, progress, **options), began)
+    return served
+
+
+def ready(fresh_as_of=100.0):
+    served = served_of(Progress(0, 0, 0))
+    assert served.try_ready(100.0)
+    if fresh_as_of is not None:
+        served.view.topology_as_of = fresh_as_of
+        served.view.change(0, lambda known: known.answered(LogBounds(0, 0, 0), fresh_as_of))
+    return served
+
+
+def refusal(served, **options):
+    with pytest.raises(Refused) as caught:
+        served.read(100.0, **options)
+    return caught.value
+
+
+# Before there is a view
+
+
+def test_a_table_whose_topic_was_not_looked_up_yet_is_bootstrapping():
+    served = Served(DEFINITION)
+    assert served.state(0.0) is TableState.BOOTSTRAPPING
+    assert not served.ready
+    refused = refusal(served)
+    assert refused.reason is Reason.BOOTSTRAPPING
+    assert refused.retry_after_ms > 0
+    assert "not been looked up" in served.reason(0.0)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_missing_topic_is_named_and_never_absent(partial):
+    served = Served(DEFINITION)
+    served.trouble = Trouble(Reason.TOPIC_MISSING, "there is no topic 'topic'")
+    refused = refusal(served, partial=partial)
+    assert refused.reason is Reason.TOPIC_MISSING
+    assert refused.retry_after_ms > 0
+    assert refused.message == "table 't': there is no topic 'topic'"
+    assert refused.metadata == {"table": "t", "topic": "topic"}
+    assert served.state(0.0) is TableState.BOOTSTRAPPING
+    assert served.reason(0.0) == "there is no topic 'topic'"
+
+
+def test_a_final_trouble_fails_the_table_and_asking_again_does_not_help():
+    served = Served(DEFINITION)
+    served.trouble = Trouble(Reason.BOOTSTRAPPING, "the cluster is too old", final=True)
+    refused = refusal(served)
+    assert served.state(0.0) is TableState.FAILED
+    assert refused.reason is Reason.TABLE_FAILED
+    assert refused.retry_after_ms is None
+    assert served.reason(0.0) == "the cluster is too old"
+
+
+def test_failed_is_only_for_a_table_that_was_never_ready():
+    served = ready()
+    served.trouble = Trouble(Reason.BOOTSTRAPPING, "the disk is on fire", final=True)
+    assert served.state(100.0) is TableState.LIVE
+
+
+# With a view
+
+
+def test_a_table_is_bootstrapping_until_it_is_ready():
+    served = served_of(Progress(0, 2, 4))
+    assert not served.try_ready(101.0)
+    assert served.state(101.0) is TableState.BOOTSTRAPPING
+    assert served.reason(101.0) == "2 of 4 offsets, 0 of 1 partitions caught up"
+    assert (served.ready, served.times.ready, served.bootstrap_ms()) == (False, 0.0, 0)
+    served.view.change(0, lambda known: known.advanced(4))
+    assert served.try_ready(103.5)
+    assert (served.ready, served.times.ready, served.bootstrap_ms()) == (True, 103.5, 3500)
+
+
+def test_becoming_ready_is_told_once():
+    served = ready()
+    assert not served.try_ready(105.0)
+    assert served.times.ready == 100.0
+    assert not Served(DEFINITION).try_ready(1.0)
+
+
+def test_a_bootstrap_that_took_no_time_is_done_all_the_same():
+    assert ready().bootstrap_ms() == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [(100.0, TableState.LIVE), (104.999, TableState.LIVE), (105.0, TableState.STALE)],
+)
+def test_a_table_is_live_while_its_staleness_is_below_the_bound(now, state):
+    assert ready().state(now) is state
+
+
+def test_a_live_table_has_nothing_to_explain():
+    assert ready().reason(101.0) == ""
+
+
+def test_a_stale_table_says_how_old_it_is_and_what_it_waits_for():
+    served = ready()
+    served.view.change(0, lambda known: known.waits(Wait.BROKER, 101.0, "host:1 is silent"))
+    assert served.reason(110.0) == "staleness is 10000 ms; partition 0: host:1 is silent"
+    assert served.read(110.0).complete
+
+
+def test_a_table_whose_staleness_is_not_known_is_stale():
+    served = ready(fresh_as_of=None)
+    assert served.state(100.0) is TableState.STALE
+    assert served.reason(100.0) == "staleness is not known"
+
+
+def test_the_gate_is_that_of_the_view():
+    served = served_of(Progress(0, 0, 1))
+    assert refusal(served).reason is Reason.BOOTSTRAPPING
+    assert not served.read(100.0, partial=True).complete
+    assert refusal(ready(), max_staleness_ms=-1).reason is Reason.NOT_FRESH
+
+
+def test_too_few_entries_hold_up_readiness_with_a_reason():
+    served = served_of(Progress(0, 0, 0), min_entries=1)
+    assert not served.try_ready(101.0)
+    assert served.state(101.0) is TableState.BOOTSTRAPPING
+    assert "min_entries (1)" in served.reason(101.0)
+
+
+def test_a_new_generation_begins_its_times_and_counts_anew():
+    served = ready()
+    served.fetched_bytes = 99
+    assert served.generations == 1
+    served.begin(SOURCE, View("t", 7, 9, [Progress(0, 0, 1)]), 200.0)
+    assert (served.generations, served.fetched_bytes) == (2, 0)
+    assert (served.times.began, served.times.ready, served.ready) == (200.0, 0.0, False)
+
+
+# The estimate
+
+
+def test_the_estimate_is_the_rest_at_the_speed_so_far():
+    served = served_of(Progress(0, 30, 100, LogBounds(20, 100)))
+    assert served.eta_ms(102.0) == 14_000  # 10 offsets in 2 s, 70 are left
+
+
+@pytest.mark.parametrize("now", [99.0, 100.0])
+def test_there_is_no_estimate_before_time_has_passed(now):
+    assert served_of(Progress(0, 30, 100)).eta_ms(now) is None
+
+
+def test_there_is_no_estimate_before_the_first_record_nor_without_a_bootstrap():
+    assert served_of(Progress(0, 0, 100)).eta_ms(105.0) is None
+    assert Served(DEFINITION).eta_ms(105.0) is None
+    assert ready().eta_ms(105.0) is None
+
+
+def test_there_is_no_estimate_for_a_topic_that_was_read_and_holds_too_little():
+    served = served_of(Progress(0, 100, 100), min_entries=1)
+    assert not served.try_ready(105.0)
+    assert served.eta_ms(105.0) is None
+
+
+# Identity
+
+
+def test_an_incarnation_is_the_same_in_every_process_and_release():
+    assert incarnation_of("cluster", "topic-id") == 3_482_124_030_168_551
+
+
+@given(st.text("abü", max_size=4), st.text("ab-", max_size=4))
+def test_an_incarnation_has_53_bits_so_that_every_client_can_hold_it(cluster_id, topic_id):
+    number = incarnation_of(cluster_id, topic_id)
+    assert 0 <= number < 1 << 53
+    assert float(number) == number
+
+
+def test_an_incarnation_tells_cluster_and_topic_apart():
+    pairs = [("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "a"), ("", "abc")]
+    assert len({incarnation_of(*pair) for pair in pairs}) == len(pairs)
+
+
+def test_incarnations_use_all_of_their_bits():
+    seen = [incarnation_of("c", str(number)) for number in range(200)]
+    assert all(any(number >> bit & 1 for number in seen) for bit in range(53))
+
+
+def test_a_definition_is_known_by_what_decides_its_entries():
+    other_name = Definition(name="u", topic="topic", stale_after_ms=1, format="json")
+    uncommitted = Definition(name="t", topic="topic", isolation="read_uncommitted")
+    assert DEFINITION.hash == other_name.hash
+    assert DEFINITION.hash != uncommitted.hash
+    assert len(DEFINITION.hash) == 16
+
+
+# Memory
+
+
+def test_memory_is_estimated_from_entries_and_payload():
+    assert Served(DEFINITION).memory_bytes() == 0
+    served = served_of(Progress(0, 0, 1))
+    batch = Batch([Rec(0)], 0, 0, 1)
+    list(served.view.fold(Fetched(0, iter([batch]), LogBounds(0, 1, 1), 1.0, None, 1), 5))
+    assert served.memory_bytes() > len(b"k" + b"value")
+
+
+def test_repr_shows_no_values():
+    assert "value" not in repr(ready())
