@@ -44,6 +44,13 @@ def test_status_says_what_is_not_ready_why_and_what_to_do(run, fake):
     assert "  do:   give it time: `sidecar wait --ready` returns when it is done" in rest
 
 
+def test_what_holds_a_table_up_before_it_is_read_is_to_be_mended(run, fake):
+    fake.tables = [bootstrapping(reason="kafka:9092 refuses connections", partitions=[])]
+    result = run("status")
+    assert result.exit_code == 3
+    assert "  do:   mend that; the sidecar goes on trying and needs no restart" in result.stdout
+
+
 def test_what_to_do_follows_from_what_a_partition_waits_for(run, fake):
     waiting = admin_pb2.PartitionInfo(partition=0, wait=admin_pb2.PARTITION_WAIT_AUTHORIZATION)
     fake.tables = [bootstrapping(partitions=[waiting])]
