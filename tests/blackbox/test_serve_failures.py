@@ -150,7 +150,7 @@ class Waiting:
         """It has been tried at least once after it was told to be wrong."""
         if name in self.strangers:
             return self.strangers[name].accepted >= 3
-        return time.monotonic() - self.began > 12
+        return time.monotonic() - self.began > 8
 
     def close(self) -> None:
         for sidecar in self.sidecars.values():
@@ -380,7 +380,7 @@ def test_brokers_that_are_all_lost_are_told_once(tmp_path, fake):
         assert "refuses connections; is the broker running there?" in told.stdout
         settled = len(sidecar.lines)
         before = time.monotonic()
-        wait_until(lambda: time.monotonic() - before > 5, "some tries")
+        wait_until(lambda: time.monotonic() - before > 4, "some tries")
         assert len(sidecar.lines) == settled, sidecar
         assert settled - said <= 4, sidecar
         clean(sidecar)

@@ -191,7 +191,10 @@ class Following:
         assert self.task is not None
         self.task.cancel()
         await asyncio.wait({self.task})
+        control = list(self.cluster._control.values())
         self.cluster.close()
+        if control:  # a TLS connection says goodbye first
+            await asyncio.wait([each._closed_fut for each in control], timeout=10)
         if not self.task.cancelled() and not self._asked:
             self.task.result()
 
