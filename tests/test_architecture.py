@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "follower": EVERY,
     "app": EVERY | {"follower"},
     "cli": EVERY | {"follower", "app", "demo", GENERATED},
+    "start": {"cli"},
 }
 # A foreign package → the rooms that may import it.
 OWNERS = {

@@ -1,7 +1,7 @@
 """`sidecar serve`: run the sidecar until it is told to stop.
 
-SIGTERM and Ctrl-C end it with exit code 0 at any moment, also while it is still
-starting. A configuration that cannot be used, a used address among them, ends it with
+SIGTERM and Ctrl-C end it with exit code 0 at any moment; while it is still importing,
+`start` sees to that. A configuration that cannot be used, a used address among them, ends it with
 2; a log that cannot be followed any further with 6, and one line that says why.
 
 On a terminal a line shows how far each bootstrap has come; logs go to stderr as events
@@ -87,7 +87,6 @@ def serve(
     Settings come from the file, then the environment (SIDECAR_KAFKA__BOOTSTRAP_SERVERS
     for kafka: bootstrap.servers), then the flags. `sidecar config schema` describes them.
     """
-    _stop_while_starting()
     from ..ops import logs
     from ..ops.config import ConfigError, load, notes
 
@@ -166,12 +165,6 @@ def run(config: "Config", screen: Screen) -> None:
         uvloop.run(main())
     except Ended as ended:
         raise Failed(str(ended), USAGE if ended.usage else SERVER_ERROR) from ended
-
-
-def _stop_while_starting() -> None:
-    """Until the loop takes the signals over: leave at once, for nothing has begun."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
 
 
 def _ignore_signals() -> None:

@@ -18,11 +18,13 @@ class Data:
     distinct: int
     value_size: int
     compression: str = "none"
+    shuffled: bool = False
 
     def __str__(self) -> str:
         packed = "" if self.compression == "none" else f", {self.compression}"
+        order = ", in random order" if self.shuffled else ""
         size = f"{_short(self.records)} x (16 + {self.value_size} B)"
-        return f"{size}, {_short(self.distinct)} keys{packed}"
+        return f"{size}, {_short(self.distinct)} keys{order}{packed}"
 
 
 def _short(count: int) -> str:
@@ -31,6 +33,7 @@ def _short(count: int) -> str:
 
 _SMALL = Data(name="small", records=2_000_000, distinct=1_000_000, value_size=100)
 _LZ4 = replace(_SMALL, name="lz4", compression="lz4")
+_SHUFFLED = replace(_SMALL, name="shuffled", shuffled=True)
 _LARGE = Data(name="large", records=500_000, distinct=500_000, value_size=1024)
 _EMPTY = Data(name="empty", records=0, distinct=1, value_size=1)
 
@@ -66,7 +69,7 @@ class Topics:
     @property
     def all(self) -> list[Data]:
         """The data that the bootstrap is measured with."""
-        return [self.scaled(data) for data in (_SMALL, _LZ4, _LARGE)]
+        return [self.scaled(data) for data in (_SMALL, _SHUFFLED, _LZ4, _LARGE)]
 
     def written(self, data: Data) -> str:
         """Give the name of the topic that holds this data."""
@@ -81,6 +84,7 @@ class Topics:
                 value_size=data.value_size,
                 partitions=self.partitions,
                 compression=data.compression,
+                shuffled=data.shuffled,
             )
             self._written.add(topic)
         return topic

@@ -217,6 +217,12 @@ def test_a_response_that_is_cut_short_is_a_fault_of_the_broker(size):
         parse_fetch(memoryview(FULL)[:size])
 
 
+def test_a_tag_that_passes_the_end_is_a_fault_of_the_broker():
+    assert parse_fetch(memoryview(FULL[:-1] + b"\1\5\2ab")).answers
+    with pytest.raises(BrokerFault, match="pass its end"):
+        parse_fetch(memoryview(FULL[:-1] + b"\1\5\3ab"))
+
+
 def parsed_or_refused(data):
     """Nothing but `BrokerFault` may come out of a response, whatever is in it."""
     try:

@@ -22,26 +22,35 @@ func keysOf(count int) [][]byte {
 	return keys
 }
 
-// data makes the records of a topic: every key once in a shuffled order, then again in another order.
+// data makes the records of a topic: every key once, then again; each time in turn, or in an order of its own.
 type data struct {
 	random    *rand.Rand
 	keys      [][]byte
+	shuffled  bool
 	order     []int
 	next      int
 	valueSize int
 }
 
-func newData(seed uint64, distinct, valueSize int) *data {
+func newData(seed uint64, distinct, valueSize int, shuffled bool) *data {
 	return &data{
 		random: rand.New(rand.NewPCG(seed, 0)), keys: keysOf(distinct), next: distinct, valueSize: valueSize,
+		shuffled: shuffled,
 	}
 }
 
 func (d *data) record() (key, value []byte) {
 	if d.next == len(d.keys) {
-		d.order, d.next = d.random.Perm(len(d.keys)), 0
+		d.next = 0
+		if d.shuffled {
+			d.order = d.random.Perm(len(d.keys))
+		}
 	}
-	key = d.keys[d.order[d.next]]
+	number := d.next
+	if d.shuffled {
+		number = d.order[d.next]
+	}
+	key = d.keys[number]
 	d.next++
 	return key, d.value()
 }

@@ -23,6 +23,7 @@ func produce(ctx context.Context, args []string) (any, error) {
 	var servers, topic, compression string
 	var records, distinct, valueSize, partitions, rate int
 	var seed uint64
+	var shuffled bool
 	options("produce", args, func(f *flag.FlagSet) {
 		f.StringVar(&servers, "servers", "127.0.0.1:9092", "bootstrap server")
 		f.StringVar(&topic, "topic", "bench", "topic; made, compacted, when it is not there")
@@ -32,6 +33,7 @@ func produce(ctx context.Context, args []string) (any, error) {
 		f.IntVar(&valueSize, "value-size", 100, "bytes of a value")
 		f.IntVar(&partitions, "partitions", 4, "partitions of a new topic")
 		f.IntVar(&rate, "rate", 0, "records a second; 0: as fast as it can")
+		f.BoolVar(&shuffled, "shuffled", false, "write the keys in random order, not in turn")
 		f.Uint64Var(&seed, "seed", 1, "seed of keys' order and values")
 	})
 	codec := kgo.NoCompression()
@@ -50,7 +52,7 @@ func produce(ctx context.Context, args []string) (any, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	if err := write(ctx, client, newData(seed, distinct, valueSize), records, newPace(rate)); err != nil {
+	if err := write(ctx, client, newData(seed, distinct, valueSize, shuffled), records, newPace(rate)); err != nil {
 		return nil, err
 	}
 	took := time.Since(begun).Seconds()

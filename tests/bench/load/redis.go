@@ -31,7 +31,7 @@ func redisLookups(ctx context.Context, args []string) (any, error) {
 	}
 	client := redis.NewClient(config)
 	defer client.Close()
-	source := newData(1, distinct, valueSize)
+	source := newData(1, distinct, valueSize, true)
 	window := newWindow(warmup, length)
 	switch mode {
 	case "fill":

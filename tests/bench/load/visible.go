@@ -194,7 +194,7 @@ func (o *visibleOptions) measure(ctx context.Context, producer *kgo.Client, clie
 		unseen, err = watcher.run(ctx, client, o.table, stop)
 		return err
 	})
-	update := updates{producer, newData(3, o.distinct, o.valueSize), o.rate, max(1, o.rate/o.samples), watcher}
+	update := updates{producer, newData(3, o.distinct, o.valueSize, true), o.rate, max(1, o.rate/o.samples), watcher}
 	begun := time.Now()
 	count, failed := update.run(ctx, newWindow(o.warmup, o.length))
 	took := time.Since(begun).Seconds()
