@@ -294,7 +294,7 @@ class Reader:
             self._sink.waits(part.partition, Wait.LEADER, "the partition has no leader")
         if leader == part.leader or leader.epoch < part.leader.epoch:
             return
-        part.leader, part.retry_at = leader, 0.0
+        part.leader, part.retry_at, part.empty = leader, 0.0, 0
         self._sink.led_by(part.partition, leader)
         self._moved.set()
         self._moved = asyncio.Event()

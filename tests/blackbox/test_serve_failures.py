@@ -8,7 +8,6 @@ repeat itself, and `sidecar status` says the same in words and exits with 3.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import socket
 import threading
@@ -247,16 +246,13 @@ def test_a_configuration_that_is_no_mapping_ends_it_with_2(tmp_path):
         clean(sidecar)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "no permission", "no text"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "link to itself", "no text"])
 def test_a_configuration_file_that_cannot_be_read_ends_it_with_2(tmp_path, kind):
     path = tmp_path / "c.yaml"
     if kind == "folder":
         path.mkdir()
-    elif kind == "no permission":
-        path.write_text(GOOD)
-        path.chmod(0)
-        if os.access(path, os.R_OK):
-            pytest.skip("this user may read every file")
+    elif kind == "link to itself":
+        path.symlink_to(path)
     elif kind == "no text":
         path.write_bytes(b"\xff\xfe\x00\x80")
     with Serving(tmp_path, "--config", str(path)) as sidecar:
