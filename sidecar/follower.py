@@ -30,6 +30,8 @@ __all__ = ["Bell", "Follower"]
 _log = logging.getLogger("sidecar.follower")
 
 _SLICE = 1024
+# What a batch counts at least, also one of a marker or of an aborted transaction.
+_LEAST = 16
 _GENERATION_BITS = 53
 
 
@@ -114,7 +116,7 @@ class Follower:
         view = self._served_view
         self.served.fetched_bytes += fetched.size
         for applied in view.fold(fetched, _SLICE):
-            self._room -= applied
+            self._room -= max(applied, _LEAST)
             if self._room <= 0:
                 self._room = _SLICE
                 await asyncio.sleep(0)

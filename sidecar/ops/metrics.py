@@ -52,7 +52,11 @@ METRICS: Final = (
     Family("sidecar_build_info", "gauge", ("version", "python"), "", "Always 1."),
     Family("sidecar_table_entries", "gauge", _TABLE, "", "Live entries."),
     Family(
-        "sidecar_table_payload_bytes", "gauge", _TABLE, "bytes", "Bytes of live keys and values."
+        "sidecar_table_payload_bytes",
+        "gauge",
+        _TABLE,
+        "bytes",
+        "Bytes of live keys and values; of a large table, by a sample.",
     ),
     Family(
         "sidecar_table_memory_bytes", "gauge", _TABLE, "bytes", "Estimate of the memory it holds."
