@@ -18,6 +18,7 @@ from component.rpc_support import (
 )
 
 from sidecar._pb import cache_pb2 as pb
+from sidecar.core.table import SHARDS
 from sidecar.rpc.tables import in_order
 
 MIB = 1 << 20
@@ -266,7 +267,7 @@ async def test_first_users_of_the_order_share_the_sorting():
     ordered.build_one = lambda: (built.append(1), build_one())
     async with asyncio.TaskGroup() as group:
         uses = [group.create_task(in_order(served)) for _ in range(5)]
-    assert len(built) == 256
+    assert len(built) == SHARDS
     assert all(use.result() == (served.view, ordered) for use in uses)
 
 
