@@ -80,6 +80,7 @@ class Follower:
         self._changed = changed
         self._open_transaction_wait_s = open_transaction_wait_s
         self._room = _SLICE
+        self._read_once = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the topic until cancelled.
@@ -107,7 +108,9 @@ class Follower:
         self._warn_of_policy(topic.config)
         self._check_ready()
         self._changed.ring()
-        await Reader(self._cluster, topic, self, self._clock).run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._settle())
+            await Reader(self._cluster, topic, self, self._clock).run()
 
     # What the reader brings (its Sink)
 
@@ -218,13 +221,23 @@ class Follower:
                 why="staleness stays unknown until it ends",
             )
 
-    def _check_ready(self) -> None:
-        now = self._clock()
-        if not self.served.try_ready(now):
-            return
+    async def _settle(self) -> None:
+        """Once everything was read, move the entries to where they stay."""
+        await self._read_once.wait()
+        while self._served_view.table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
+            await asyncio.sleep(0)
         # The entries live long: a collection need not look at them again.
         gc.freeze()
+        self._check_ready()
+
+    def _check_ready(self) -> None:
+        now = self._clock()
+        became_ready = self.served.try_ready(now)
         view = self._served_view
+        if view.caught_up:
+            self._read_once.set()
+        if not became_ready:
+            return
         event(
             _log,
             logging.INFO,

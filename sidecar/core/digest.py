@@ -67,7 +67,9 @@ class DigestBuild:
             self._seen.add(key)
 
     def step(self, limit: int) -> bool:
-        """Sum up to `limit` entries more; false: all are summed."""
+        """Sum up to `limit` entries more, or settle so many; false: all are summed."""
+        if self._table.settle(limit):
+            return True
         if not self._pending:
             self._seen.clear()
             self._shard += 1

@@ -16,6 +16,8 @@ from .table import SHARDS, Table
 
 __all__ = ["OrderedKeys", "prefix_end"]
 
+_SETTLED_AT_ONCE = 4096
+
 
 def prefix_end(prefix: bytes) -> bytes:
     """The first key behind all that begin with `prefix`; empty: there is none."""
@@ -47,7 +49,9 @@ class OrderedKeys:
         return len(self._runs) == SHARDS
 
     def build_one(self) -> None:
-        """Sort one more of the table's dicts."""
+        """Sort one more of the table's dicts; before that, settle a part of the table."""
+        if self._table.settle(_SETTLED_AT_ONCE):
+            return
         self._runs.append(sorted(self._table.shard_keys(len(self._runs))))
 
     def page(self, start: bytes, end: bytes, limit: int) -> list[bytes]:

@@ -10,40 +10,34 @@ its entries in one go (a single one of 2.8 M keys: 138 ms in one insert), and or
 reads sort one dict at a time. The high bits of the hash choose the dict, because the
 dict itself uses the low ones.
 
-An entry is stored as one bytes object: the value, then where it came from (offset,
-timestamp, origin) in 24 bytes. Beside a tuple of the same parts that is a third less
-memory an entry (265 B instead of 394 B at 16 B keys and 100 B values), and faster to
-fold, because an entry that is overwritten is one object to free, not four. `get` takes
-it apart again, which costs a third of a microsecond. Kept headers stand between the two,
-marshalled.
+Not so while a bootstrap reads the log: then nobody waits for an answer, and choosing a
+dict for each record is a fifth of the whole work. `Partitions` takes what is read, a dict a
+partition; once all has been read the table answers, and `settle` moves the entries over
+in steps, as Redis does when it grows a hash. Until that is done a lookup asks both places.
 
-Nothing is ever evicted: a key that is missing here is absent from the log's prefix,
-and is answered so. That is why no bounded cache stands under a table.
+An entry is stored as one bytes object (`stored`). Nothing is ever evicted: a key that is
+missing here is absent from the log's prefix, and is answered so. That is why no bounded
+cache stands under a table.
 
-`apply` is the hot path of every bootstrap, and what it does for a record is pared down
-to that: it does not even look at the entry that it replaces. Once the bootstrap is over,
-or while an observer (ordered reads, a digest under way) must be told of each change, a
-second loop does.
+`_load` is the hot path of every bootstrap, and what it does for a record is pared down to
+that: it does not even look at the entry that it replaces.
 """
 
-import marshal
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from typing import NamedTuple, Protocol
 
-from .model import VALUE, Entry, Record
+from .model import VALUE, Entry, Record, partition_of
+from .partitions import Partitions
+from .stored import META, ORIGIN_SHIFT, entry_of, is_tombstone, source_of, stored_of
 
 __all__ = ["SHARDS", "Applied", "Counters", "Observer", "Table", "shard_of"]
 
 SHARDS = 64
 _MASK = SHARDS - 1
 _SHIFT = 48
-# Offset, timestamp, and origin and size of the headers in one.
-_META = struct.Struct("<qqq")
-_SIZE_BITS = 32
-_SIZE_MASK = (1 << _SIZE_BITS) - 1
-_SAMPLE = 4096
+_SAMPLE = 1024
 
 
 def shard_of(key: bytes) -> int:
@@ -78,6 +72,10 @@ class Counters:
 class Table:
     """An in-memory table of one generation.
 
+    Args:
+        keep_headers: whether entries hold their headers.
+        partitions: of the topic.
+
     Attributes:
         applied: what the latest `apply` did, also where it raised.
         counters: what was applied so far.
@@ -89,6 +87,7 @@ class Table:
     __slots__ = (
         "_keep_headers",
         "_observers",
+        "_partitions",
         "_shards",
         "applied",
         "counters",
@@ -96,8 +95,9 @@ class Table:
         "tailing",
     )
 
-    def __init__(self, *, keep_headers: bool = False) -> None:
+    def __init__(self, *, keep_headers: bool = False, partitions: int = 1) -> None:
         self._shards: list[dict[bytes, bytes]] = [{} for _ in range(SHARDS)]
+        self._partitions = Partitions(remember=partitions > 1)
         self._keep_headers = keep_headers
         self._observers: tuple[Observer, ...] = ()
         self.applied = Applied(0, -1)
@@ -106,10 +106,18 @@ class Table:
         self.tailing = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards))
+        """Entries. Until all is settled, a key that n partitions hold counts n times."""
+        return sum(map(len, (*self._shards, *self._partitions.parts())))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The keys, in no order; not while the table changes."""
+        keys = set(chain(*self._shards, *self._partitions.parts()))
+        return (key for key in keys if self.get(key) is not None)
 
     def __repr__(self) -> str:
         return f"<Table entries={len(self)} revision={self.revision}>"
+
+    # The way in
 
     def apply(self, records: Iterable[Record], origin: int) -> Applied:
         """Fold records of one partition in, in offset order.
@@ -124,75 +132,126 @@ class Table:
         When the iterable raises (a record that cannot be decoded), those before it are
         applied and counted, and `applied` tells how far it came.
         """
-        if self.tailing or self._observers or self._keep_headers:
-            return self._apply_watched(records, origin)
-        shards, pack, tail = self._shards, _META.pack, origin << _SIZE_BITS
-        puts = others = 0
+        if self.tailing:
+            return self._tail(records, origin)
+        return self._load(records, origin)
+
+    def _load(self, records: Iterable[Record], origin: int) -> Applied:
+        partition, keep_headers = partition_of(origin), self._keep_headers
+        part, pack, tail = self._partitions.part(partition), META.pack, origin << ORIGIN_SHIFT
+        puts = tombstones = nulls = 0
         record: Record | None = None
         try:
             for record in records:
                 key, value = record.key, record.value
-                if key is None or value is None:
-                    others += 1
-                    self._remove(key)
-                    continue
-                puts += 1
-                shards[hash(key) >> _SHIFT & _MASK][key] = value + pack(
-                    record.offset, record.timestamp, tail
-                )
+                if key is None:
+                    nulls += 1
+                elif value is None:
+                    tombstones += 1
+                    word = stored_of(record, origin, keep_headers=False)
+                    self.revision += self._partitions.remove(partition, key, word)
+                elif keep_headers:
+                    puts += 1
+                    part[key] = stored_of(record, origin, keep_headers=True)
+                else:
+                    puts += 1
+                    part[key] = value + pack(record.offset, record.timestamp, tail)
         finally:
-            self._count(record, puts, others)
+            self.revision += puts
+            self._count(record, puts, tombstones, nulls)
         return self.applied
 
-    def _apply_watched(self, records: Iterable[Record], origin: int) -> Applied:
-        """The same, looking at what each record replaces, and keeping headers where asked."""
-        puts = others = unchanged = 0
+    def _tail(self, records: Iterable[Record], origin: int) -> Applied:
+        keep_headers = self._keep_headers
+        puts = tombstones = nulls = 0
         record: Record | None = None
         try:
             for record in records:
-                key, value = record.key, record.value
-                if key is None or value is None:
-                    others += 1
-                    self._remove(key)
+                key = record.key
+                if key is None:
+                    nulls += 1
                     continue
-                shard = self._shards[hash(key) >> _SHIFT & _MASK]
-                old = shard.get(key)
-                headers = b""
-                if self._keep_headers and record.headers:
-                    headers = marshal.dumps(tuple(record.headers))
-                tail = origin << _SIZE_BITS | len(headers)
-                new = value + headers + _META.pack(record.offset, record.timestamp, tail)
-                shard[key] = new
-                puts += 1
-                if self.tailing and old is not None and old.startswith(value):
-                    unchanged += _entry(old)[VALUE] == value
-                self._tell(key, old, new)
+                if record.value is None:
+                    tombstones += 1
+                else:
+                    puts += 1
+                if self._partitions.unsettled:
+                    for word in self._partitions.take(key):
+                        self._join(key, word)
+                self._change(key, stored_of(record, origin, keep_headers=keep_headers))
         finally:
-            self._count(record, puts, others)
-            self.counters.unchanged += unchanged
+            self._count(record, puts, tombstones, nulls)
         return self.applied
 
-    def _count(self, last: Record | None, puts: int, others: int) -> None:
-        self.applied = Applied(puts + others, -1 if last is None else last.offset)
-        self.revision += puts
-        self.counters.records += puts
-
-    def _remove(self, key: bytes | None) -> None:
-        """Apply a tombstone, or count a record that has no key."""
-        if key is None:
-            self.counters.null_keys += 1
+    def _change(self, key: bytes, new: bytes) -> None:
+        """Put what a partition says now in the place of what was held, and tell of it."""
+        shard = self._shards[hash(key) >> _SHIFT & _MASK]
+        old = shard.get(key)
+        if self._partitions.share(key) or (old is not None and source_of(old) != source_of(new)):
+            new = self._partitions.hear(key, old, new)
+        if new is old:
             return
-        self.counters.records += 1
-        self.counters.tombstones += 1
-        old = self._shards[shard_of(key)].pop(key, None)
-        if old is not None:
-            self.revision += 1
-            self._tell(key, old, None)
+        if not is_tombstone(new):
+            shard[key] = new
+            after = entry_of(new)
+            before = None if old is None else entry_of(old)
+            self.counters.unchanged += before is not None and before[VALUE] == after[VALUE]
+            self._tell(key, before, after)
+        elif old is not None:
+            del shard[key]
+            self._tell(key, entry_of(old), None)
+
+    def _tell(self, key: bytes, old: Entry | None, new: Entry | None) -> None:
+        self.revision += 1
+        for observe in self._observers:
+            observe(shard_of(key), key, old, new)
+
+    def _count(self, last: Record | None, puts: int, tombstones: int, nulls: int) -> None:
+        self.applied = Applied(puts + tombstones + nulls, -1 if last is None else last.offset)
+        self.counters.records += puts + tombstones
+        self.counters.tombstones += tombstones
+        self.counters.null_keys += nulls
+
+    @property
+    def settled(self) -> bool:
+        """Every entry is where it stays."""
+        return not self._partitions.unsettled
+
+    def settle(self, limit: int) -> bool:
+        """Move up to `limit` entries to where they stay, once the table is `tailing`.
+
+        It changes no answer. Returns whether any are left.
+        """
+        assert self.tailing, "what is still being read has no place yet"  # noqa: S101
+        for _ in range(limit):
+            taken = self._partitions.take_any()
+            if taken is None:
+                return False
+            self._join(*taken)
+        return True
+
+    def _join(self, key: bytes, word: bytes) -> None:
+        """Bring in what one partition said of a key during the bootstrap."""
+        shard = self._shards[hash(key) >> _SHIFT & _MASK]
+        held = shard.get(key)
+        if self._partitions.share(key) or (held is not None and source_of(held) != source_of(word)):
+            word = self._partitions.hear(key, held, word)
+        elif held is not None:
+            return  # a tombstone that is older than its own partition's record
+        if not is_tombstone(word):
+            shard[key] = word
+        elif held is not None:
+            del shard[key]
+
+    # The way out
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of a key; None: there is none."""
         stored = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
-        return None if stored is None else _entry(stored)
+        if self._partitions.unsettled:
+            stored = self._partitions.weigh(key, stored)
+            return None if stored is None or is_tombstone(stored) else entry_of(stored)
+        return None if stored is None else entry_of(stored)
 
     def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """The entries of several keys at one moment, in the order asked."""
@@ -202,45 +261,32 @@ class Table:
     def payload_bytes(self) -> int:
         """Bytes of live keys, values and kept headers: of a large table, by a sample.
 
-        Whole dicts are weighed until 4096 entries are; keys come to a dict by their hash, so
-        they are as good as drawn at random. Keeping the sum at each record instead would cost
-        a seventh of a bootstrap.
+        Some entries of each dict are weighed, about a thousand in all. Keeping the sum at each
+        record instead would cost a seventh of a bootstrap.
         """
-        weighed = entries = 0
-        for shard in self._shards:
-            stored = list(shard.items())  # in one step, for other threads ask too
-            weighed += sum(len(key) + len(value) for key, value in stored)
-            entries += len(stored)
-            if entries >= _SAMPLE:
-                break
-        weighed -= _META.size * entries
-        return weighed * len(self) // entries if entries else 0
+        dicts = [part for part in (*self._shards, *self._partitions.parts()) if part]
+        most = len(self) if len(self) <= _SAMPLE else max(4, _SAMPLE // len(dicts))
+        return sum(map(_weigh, dicts, repeat(most)))
+
+    @property
+    def cross_partition_keys(self) -> int:
+        """Keys that several partitions hold; those not settled yet are not counted."""
+        return self._partitions.several
 
     def shard_keys(self, shard: int) -> list[bytes]:
-        """The keys of one of the table's dicts, in no order."""
+        """The keys of one of the table's dicts, in no order; of a settled table."""
         return list(self._shards[shard])
 
     def observe(self, observer: Observer) -> None:
-        """Tell `observer` of every change from now on."""
+        """Tell `observer` of every change from now on; of a table that is `tailing`."""
         self._observers = (*self._observers, observer)
 
     def unobserve(self, observer: Observer) -> None:
         """Stop telling it."""
         self._observers = tuple(known for known in self._observers if known is not observer)
 
-    def _tell(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
-        before = None if old is None else _entry(old)
-        after = None if new is None else _entry(new)
-        for observe in self._observers:
-            observe(shard_of(key), key, before, after)
 
-
-def _entry(stored: bytes) -> Entry:
-    """Take a stored entry apart."""
-    behind = len(stored) - _META.size
-    offset, timestamp, tail = _META.unpack_from(stored, behind)
-    origin, size = tail >> _SIZE_BITS, tail & _SIZE_MASK
-    if not size:
-        return stored[:behind], origin, offset, timestamp
-    headers = marshal.loads(stored[behind - size : behind])  # noqa: S302 (our own)
-    return stored[: behind - size], origin, offset, timestamp, headers
+def _weigh(entries: dict[bytes, bytes], most: int) -> int:
+    sample = list(islice(entries.items(), most))  # in one step, for other threads ask too
+    weighed = sum(len(key) + len(stored) - META.size for key, stored in sample)
+    return weighed * len(entries) // max(1, len(sample))

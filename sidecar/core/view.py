@@ -68,8 +68,9 @@ class View:
         self.identity = (incarnation, generation)
         self.progress = {progress.partition: progress for progress in partitions}
         self.topology_as_of: float | None = None
-        self._table = Table(keep_headers=keep_headers)
+        self._table = Table(keep_headers=keep_headers, partitions=len(self.progress))
         self._ordered: OrderedKeys | None = None
+        # Still to be met; 0 once it was, and from then on.
         self._min_entries = min_entries
         # Of all partitions, until one of them changes: each lookup asks for it.
         self._oldest: float | None = _NOT_COMPUTED
@@ -181,22 +182,23 @@ class View:
     @property
     def ready(self) -> bool:
         """Lookups are answered: everything was read once."""
-        return self._table.tailing
+        return self._table.tailing and not self._min_entries
 
     @property
     def caught_up(self) -> bool:
         """Every partition has reached its target."""
         return all(progress.caught_up for progress in self.progress.values())
 
-    @property
-    def short_of_entries(self) -> bool:
-        """It has been read, and holds fewer entries than it must."""
-        return self.caught_up and len(self._table) < self._min_entries
-
     def try_ready(self) -> bool:
-        """Become ready if nothing is missing; stays so."""
-        if not self.ready and self.caught_up and not self.short_of_entries:
+        """Become ready if nothing is missing; stays so.
+
+        How many entries there are is known once the table is settled: only who asks for a
+        minimum waits for that.
+        """
+        if self.caught_up:
             self._table.tailing = True
+            if self._table.settled and len(self._table) >= self._min_entries:
+                self._min_entries = 0
         return self.ready
 
     def offsets_done(self) -> tuple[int, int]:
@@ -210,7 +212,7 @@ class View:
 
     def describe_bootstrap(self) -> str:
         """In words, how far the bootstrap has come and what it waits for."""
-        if self.short_of_entries:
+        if self._table.tailing and self._table.settled:
             return (
                 f"the topic was read and holds {len(self._table)} entries, fewer than "
                 f"min_entries ({self._min_entries})"

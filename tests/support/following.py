@@ -23,7 +23,6 @@ from support.oracle import Folded
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of, timestamp_type_of
 from sidecar.core.progress import Wait
 from sidecar.core.served import Definition, Served
-from sidecar.core.table import SHARDS
 from sidecar.follower import Bell, Follower
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.settings import KafkaSettings
@@ -130,14 +129,13 @@ class Following:
     def table(self) -> dict[bytes, Folded]:
         """The table, in the oracle's words."""
         found = {}
-        for shard in range(SHARDS):
-            for key in self.view.table.shard_keys(shard):
-                entry = self.view.table.get(key)
-                assert entry is not None
-                found[key] = Folded(
-                    entry[VALUE], partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP],
-                    ("create", "append")[timestamp_type_of(entry[ORIGIN])],
-                )  # fmt: skip
+        for key in self.view.table:
+            entry = self.view.table.get(key)
+            assert entry is not None
+            found[key] = Folded(
+                entry[VALUE], partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP],
+                ("create", "append")[timestamp_type_of(entry[ORIGIN])],
+            )  # fmt: skip
         return found
 
     def values(self) -> dict[bytes, bytes]:

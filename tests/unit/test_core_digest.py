@@ -63,7 +63,7 @@ def test_the_hash_of_an_entry_does_not_change_between_releases():
 
 
 def test_an_empty_table_has_an_empty_digest():
-    build = DigestBuild(Table())
+    build = DigestBuild(followed())
     while build.step(10):
         pass
     assert build.digest(0) == Digest(0, 0)
@@ -81,6 +81,13 @@ writes = st.tuples(
 steps = st.integers(1, 3)
 
 
+def followed():
+    """A table of three partitions that was read to its target."""
+    table = Table(partitions=3)
+    table.tailing = True
+    return table
+
+
 def apply(table, offset, key, value, partition):
     table.apply([Rec(offset, key, value)], origin_of(partition, 0))
 
@@ -88,9 +95,10 @@ def apply(table, offset, key, value, partition):
 @settings(max_examples=400)
 @given(st.lists(writes, max_size=12), st.lists(steps | writes, max_size=60), st.booleans())
 def test_a_digest_that_is_interleaved_with_writes_is_that_of_the_end(before, between, skip):
-    table, offsets = Table(), count()
+    table, offsets = Table(partitions=3), count()
     for write in before:
         apply(table, next(offsets), *write)
+    table.tailing = True
     build = DigestBuild(table)
     if skip:  # to the last of the dicts, where the walk can end in the middle
         while build._shard < SHARDS - 2:
@@ -110,7 +118,7 @@ def test_a_digest_that_is_interleaved_with_writes_is_that_of_the_end(before, bet
 @pytest.mark.parametrize("key", KEYS[:4])
 @pytest.mark.parametrize("moment", range(7))
 def test_a_write_at_any_moment_of_the_walk_is_summed_once(size, value, key, moment):
-    table = Table()
+    table = followed()
     for offset, each in enumerate(KEYS):
         apply(table, offset, each, b"old", 0)
     build = DigestBuild(table)
@@ -123,7 +131,7 @@ def test_a_write_at_any_moment_of_the_walk_is_summed_once(size, value, key, mome
 
 
 def test_a_digest_goes_on_following_until_it_is_closed():
-    table = Table()
+    table = followed()
     build = DigestBuild(table)
     while build.step(10):
         pass

@@ -36,8 +36,9 @@ def table_of(*pairs, **options):
 
 
 def contents(table):
-    keys = [key for shard in range(SHARDS) for key in table.shard_keys(shard)]
-    assert len(keys) == len(set(keys)) == len(table)
+    keys = list(table)
+    assert len(keys) == len(set(keys))
+    assert not table.settled or len(keys) == len(table)
     return {key: table.get(key)[:4] for key in keys}
 
 
@@ -164,6 +165,7 @@ def test_a_record_that_cannot_be_decoded_at_once_leaves_no_trace():
 
 def test_an_observer_is_told_of_each_change_in_order_and_of_nothing_else():
     table = table_of((b"a", b"1"))
+    table.tailing = True
     seen = []
 
     def observer(shard, key, old, new):
@@ -298,6 +300,7 @@ header_lists = st.lists(st.tuples(st.text("aü", max_size=2), st.sampled_from([N
 @given(logs(), header_lists)
 def test_observers_told_of_every_change_can_rebuild_the_table(log, headers):
     table, mirror = Table(keep_headers=True), {}
+    table.tailing = True
 
     def observer(_, key, old, new):
         assert mirror.get(key) == old
@@ -315,3 +318,100 @@ def test_observers_told_of_every_change_can_rebuild_the_table(log, headers):
 def test_keys_spread_over_all_of_the_tables_dicts():
     assert sys.hash_info.width == 64
     assert {shard_of(b"%d" % number) for number in range(20_000)} == set(range(SHARDS))
+
+
+# Keys that several partitions hold
+
+shared = st.sampled_from([b"a", b"b", None])
+
+
+def of_all_partitions(histories):
+    """What holds by the rule: of each partition's last word the greatest (timestamp, partition)."""
+    last = {}
+    for partition, log in enumerate(histories):
+        for record in log:
+            if record.key is not None:
+                last.setdefault(record.key, {})[partition] = record
+    entries = {}
+    for key, words in last.items():
+        partition, record = max(words.items(), key=lambda word: (word[1].timestamp, word[0]))
+        if record.value is not None:
+            place = (origin_of(partition, 0), record.offset, record.timestamp)
+            entries[key] = (record.value, *place)
+    return entries
+
+
+def read_in_any_order(table, histories, data):
+    waiting = [(iter(log), origin_of(number, 0)) for number, log in enumerate(histories)]
+    while waiting:
+        log, origin = turn = data.draw(st.sampled_from(waiting))
+        if not table.apply(islice(log, data.draw(st.integers(1, 4))), origin).records:
+            waiting.remove(turn)
+
+
+@given(st.lists(logs(shared), min_size=3, max_size=3), st.data())
+def test_which_partition_counts_does_not_depend_on_the_order_of_reading(histories, data):
+    table = Table(partitions=3)
+    read_in_any_order(table, histories, data)
+    expected = of_all_partitions(histories)
+    asked = [b"a", b"b"]
+    assert [table.get(key) for key in asked] == [expected.get(key) for key in asked]
+    table.tailing = True
+    revision = table.revision
+    while table.settle(data.draw(st.integers(1, 3))):
+        assert [table.get(key) for key in asked] == [expected.get(key) for key in asked]
+    assert contents(table) == expected
+    assert (table.settled, table.revision) == (True, revision)
+
+
+@given(
+    st.lists(logs(shared), min_size=2, max_size=2),
+    st.lists(st.tuples(st.integers(0, 1), shared, payloads, st.integers(-1, 5)), max_size=12),
+    st.data(),
+)
+def test_settling_amid_new_records_ends_as_settling_before_them(histories, tail, data):
+    early, late = Table(partitions=2), Table(partitions=2)
+    for table in (early, late):
+        for number, log in enumerate(histories):
+            table.apply(log, origin_of(number, 0))
+        table.tailing = True
+    while early.settle(100):
+        pass
+    for offset, (number, *record) in enumerate(tail, start=1000):
+        late.settle(data.draw(st.integers(0, 2)))
+        for table in (early, late):
+            table.apply([Rec(offset, *record)], origin_of(number, 0))
+        assert [late.get(key) for key in (b"a", b"b")] == [early.get(key) for key in (b"a", b"b")]
+    while late.settle(1):
+        pass
+    assert contents(early) == contents(late)
+
+
+def test_a_later_record_of_another_partition_counts_by_its_timestamp():
+    table = Table(partitions=2)
+    table.tailing = True
+    table.apply([Rec(0, b"k", b"old", 5)], origin_of(0, 0))
+    table.apply([Rec(0, b"k", b"older", 4)], origin_of(1, 0))
+    assert (values(table), table.revision, table.cross_partition_keys) == ({b"k": b"old"}, 1, 1)
+    table.apply([Rec(1, b"k", None, 6)], origin_of(1, 0))
+    assert (values(table), table.revision) == ({}, 2)
+    table.apply([Rec(1, b"k", b"late", 5)], origin_of(0, 0))
+    assert (values(table), table.revision) == ({}, 2)
+    table.apply([Rec(2, b"k", b"new", 7)], origin_of(0, 0))
+    assert (values(table), table.revision, table.cross_partition_keys) == ({b"k": b"new"}, 3, 1)
+
+
+def test_a_tombstone_of_one_partition_outlasts_an_older_record_of_another():
+    table = Table(partitions=2)
+    table.apply([Rec(0, b"k", None, 9)], origin_of(0, 0))
+    table.apply([Rec(0, b"k", b"old", 5), Rec(1, b"other", b"v", 5)], origin_of(1, 0))
+    assert values(table) == {b"other": b"v"}
+    table.tailing = True
+    while table.settle(1):
+        pass
+    assert (values(table), len(table)) == ({b"other": b"v"}, 1)
+
+
+def test_a_table_that_is_being_read_cannot_be_settled():
+    with pytest.raises(AssertionError):
+        table_of((b"k", b"v")).settle(1)

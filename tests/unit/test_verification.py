@@ -179,6 +179,7 @@ def test_the_digest_is_the_one_that_a_table_gives(log, data):
     position = data.draw(st.integers(0, len(log)))
     table = Table()
     table.apply(log[:position], origin_of(0, 0))
+    table.tailing = True
     build = DigestBuild(table)
     while build.step(3):
         pass
