@@ -56,6 +56,33 @@ async def test_records_come_with_partition_offset_timestamp_and_headers():
             assert table.view.table.get(b"created")[4] == (("h", None), ("h", b"2"))
 
 
+async def test_a_table_that_is_ready_settles_by_itself_and_answers_meanwhile():
+    async with FakeCluster() as fake:
+        topic = fake.add_topic("t", partitions=2)
+        written = {b"%d" % number: b"v" for number in range(5000)}
+        for number in range(2):
+            topic[number].write([pair for pair in written.items() if int(pair[0]) % 2 == number])
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            assert not table.view.table.settled
+            assert table.values() == written
+            await table.until(lambda: table.view.table.settled, "settled")
+            assert (table.values(), len(table.view.table)) == (written, len(written))
+
+
+async def test_min_entries_counts_keys_not_records_of_several_partitions():
+    async with FakeCluster() as fake:
+        topic = fake.add_topic("t", partitions=2)
+        for part in topic:
+            part.write([(b"same", b"v")])
+        async with following(fake.bootstrap_servers, "t", min_entries=2) as table:
+            await table.until(lambda: table.served.view is not None, "found")
+            await table.until(lambda: table.view.caught_up and table.view.table.settled, "read")
+            assert not table.ready
+            topic[0].write([(b"other", b"v")])
+            await table.until_ready()
+
+
 async def test_null_keys_are_no_entries_and_empty_ones_are():
     async with FakeCluster() as fake:
         fake.add_topic("t")[0].write([(None, b"x"), (b"", b"key"), (b"value", b""), (None, None)])
