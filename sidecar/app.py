@@ -147,6 +147,7 @@ class Sidecar:
                 page=limits.page,
                 message_bytes=limits.message_bytes,
                 calls=limits.calls,
+                wait_ms=limits.wait_ms,
             ),
             info=ServerInfo(
                 version=__version__,

@@ -124,6 +124,7 @@ class Follower:
                 self._room = _SLICE
                 await asyncio.sleep(0)
         self._name_wait(view, fetched.partition)
+        self.served.arrivals.reached(fetched.partition, view.progress[fetched.partition].position)
         if not view.ready:
             self._check_ready()
 
@@ -146,6 +147,7 @@ class Follower:
     def listed(self, sent_at: float) -> None:
         """No partition is missing, as of `sent_at`."""
         self._served_view.topology_as_of = sent_at
+        self.served.arrivals.reached(-1, 0)
 
     # Inside
 

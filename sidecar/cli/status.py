@@ -5,7 +5,7 @@ depends on what its partitions wait for, and that is said here.
 """
 
 import time
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -80,33 +80,65 @@ def status(connection: Connection, *, table: str, form: str) -> None:
         raise click.exceptions.Exit(NOT_READY)
 
 
+class _Wanted(NamedTuple):
+    """What `wait` waits for, beside ready: by partition, the next offset to read."""
+
+    table: str
+    positions: dict[int, int]
+
+
+class _Position(click.ParamType[tuple[int, int]]):
+    """A partition and an offset, as P:O."""
+
+    name = "P:O"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        partition, _, offset = str(value).partition(":")
+        if not (partition.isdecimal() and offset.isdecimal()):
+            self.fail(f"{value!r} is no PARTITION:OFFSET, such as 3:1207", param, ctx)
+        return int(partition), int(offset)
+
+
 @click.command(
     epilog="Example: sidecar wait --ready --timeout 60 && exec my-app",
     short_help="Block until the sidecar is ready.",
 )
 @click.option("--ready", is_flag=True, help="Until every required table (or --table) answers.")
+@click.option(
+    "--position",
+    "positions",
+    type=_Position(),
+    multiple=True,
+    metavar="P:O",
+    help="Until partition P of the table was read to offset O (the next to read); repeatable.",
+)
 @table_option
 @connected(timeout=300.0)
-def wait(connection: Connection, *, ready: bool, table: str) -> None:
-    """Block until the sidecar is ready.
+def wait(
+    connection: Connection, *, ready: bool, positions: tuple[tuple[int, int], ...], table: str
+) -> None:
+    """Block until the sidecar is ready, or has read so far.
 
     A sidecar that is not there yet is waited for. Exit code 5: --timeout passed, and 4 if
     no sidecar was there to the end; 3: it cannot become ready without an operator.
     """
-    if not ready:
-        raise click.UsageError("say what to wait for: --ready")
+    if not ready and not positions:
+        raise click.UsageError("say what to wait for: --ready, or --position P:O")
+    wanted = _Wanted(table, dict(positions))
     deadline = time.monotonic() + connection.timeout
     with connection.open() as client:
-        _wait(client, table, deadline, connection)
+        _wait(client, wanted, deadline, connection)
 
 
-def _wait(client: "Client", table: str, deadline: float, connection: Connection) -> None:
+def _wait(client: "Client", wanted: _Wanted, deadline: float, connection: Connection) -> None:
     from ..rpc.client import CallFailed
 
     reason = ""
     while (left := deadline - time.monotonic()) > 0:
         try:
-            client.wait_until(table, timeout=left)
+            client.wait_until(wanted.table, timeout=left, positions=wanted.positions)
         except CallFailed as failure:
             if not _passes(failure):
                 raise
@@ -114,7 +146,7 @@ def _wait(client: "Client", table: str, deadline: float, connection: Connection)
             time.sleep(min(_PAUSE_S, max(0.0, deadline - time.monotonic())))
         else:
             return
-    _out_of_time(client, table, reason, connection)
+    _out_of_time(client, wanted, reason, connection)
 
 
 def _passes(failure: "CallFailed") -> bool:
@@ -126,12 +158,14 @@ def _passes(failure: "CallFailed") -> bool:
     )
 
 
-def _out_of_time(client: "Client", table: str, reason: str, connection: Connection) -> NoReturn:
+def _out_of_time(
+    client: "Client", wanted: _Wanted, reason: str, connection: Connection
+) -> NoReturn:
     from ..rpc.client import CallFailed
 
     waited = f"after {connection.timeout:g} s"
     try:
-        known = [client.table(table)] if table else client.tables()
+        known = [client.table(wanted.table)] if wanted.table else client.tables()
     except CallFailed as failure:
         if failure.unreachable:
             raise Failed(
@@ -145,7 +179,14 @@ def _out_of_time(client: "Client", table: str, reason: str, connection: Connecti
     open_ends = [
         f"{escaped_text(one.name)} is {STATES[one.state]}: {escaped_text(one.reason)}"
         for one in known
-        if (one.required or table) and STATES[one.state] not in answering
+        if (one.required or wanted.table) and STATES[one.state] not in answering
+    ]
+    open_ends += [
+        f"{escaped_text(one.name)}: partition {part.partition} is at {part.position}, not at "
+        f"{wanted.positions[part.partition]}"
+        for one in known
+        for part in one.partitions
+        if part.position < wanted.positions.get(part.partition, 0)
     ]
     raise Failed(f"not ready {waited}: {'; '.join(open_ends) or escaped_text(reason)}", DEADLINE)
 

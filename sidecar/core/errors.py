@@ -7,6 +7,7 @@ says which::
       BOOTSTRAPPING TOPIC_MISSING TOPIC_REPLACED SHUTTING_DOWN   ask again later
       TABLE_FAILED                                               call an operator
       NOT_FRESH                                                  relax the bound, or wait
+      INCARNATION_MISMATCH                                       forget the positions
       UNKNOWN_TABLE TABLE_REQUIRED BAD_* TOO_MANY_KEYS
       RESPONSE_TOO_LARGE NO_FORMAT UNKNOWN_INDEX NOT_YET         mend the request
       GENERATION_CHANGED                                         begin the scan again
@@ -36,6 +37,7 @@ class Reason(StrEnum):
     UNKNOWN_TABLE = auto()
     TABLE_REQUIRED = auto()
     NOT_FRESH = auto()
+    INCARNATION_MISMATCH = auto()
     BAD_TOKEN = auto()
     BAD_RANGE = auto()
     BAD_FILTER = auto()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
 from .progress import Wait
 from .view import Reading, View
@@ -106,6 +107,7 @@ class Served:
         self.times = Times()
         self.begun: dict[str, int] = {}
         self.fetched_bytes = 0
+        self.arrivals = Arrivals()
 
     def __repr__(self) -> str:
         return f"<Served {self.definition.name} {self.view!r}>"
@@ -121,24 +123,24 @@ class Served:
         self.times = Times(began=now)
         self.begun = {**self.begun, reason: self.begun.get(reason, 0) + 1}
         self.fetched_bytes = 0
+        self.arrivals.wake()
 
     def try_ready(self, now: float) -> bool:
         """Note the moment at which the view becomes ready; true: it just did."""
         if self.view is None or self.view.ready or not self.view.try_ready():
             return False
         self.times = self.times._replace(ready=now)
+        self.arrivals.wake()
         return True
 
-    def read(
-        self, now: float, *, max_staleness_ms: int | None = None, partial: bool = False
-    ) -> Reading:
+    def read(self, now: float, bounds: Bounds = UNBOUND, *, partial: bool = False) -> Reading:
         """Open the gate, as `View.read` does.
 
         Raises:
             Refused: as `View.read`, or the reason why the topic cannot be read.
         """
         if self.view is not None:
-            return self.view.read(now, max_staleness_ms=max_staleness_ms, partial=partial)
+            return self.view.read(now, bounds, partial=partial)
         raise Refused(
             Reason.TABLE_FAILED if self.trouble.final else self.trouble.reason,
             f"table {self.definition.name!r}: {self.trouble.sentence}",

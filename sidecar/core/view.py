@@ -16,6 +16,7 @@ from itertools import chain, dropwhile, islice
 from math import ceil, inf, nan
 from typing import NamedTuple
 
+from .bounds import UNBOUND, Bounds
 from .errors import Reason, Refused
 from .model import Batch, Fetched
 from .ordered import OrderedKeys
@@ -125,18 +126,16 @@ class View:
 
     # The way out
 
-    def read(
-        self, now: float, *, max_staleness_ms: int | None = None, partial: bool = False
-    ) -> Reading:
+    def read(self, now: float, bounds: Bounds = UNBOUND, *, partial: bool = False) -> Reading:
         """Open the gate.
 
         Args:
             now: seconds, CLOCK_BOOTTIME.
-            max_staleness_ms: refuse an answer that is staler than this, or not known.
+            bounds: refuse an answer that does not meet them.
             partial: answer during a bootstrap too.
 
         Raises:
-            Refused: BOOTSTRAPPING or NOT_FRESH.
+            Refused: BOOTSTRAPPING, INCARNATION_MISMATCH or NOT_FRESH.
         """
         if not self.ready and not partial:
             raise Refused(
@@ -146,11 +145,42 @@ class View:
                 retry_after_ms=500,
             )
         staleness_ms = self.staleness_ms(now)
-        if max_staleness_ms is not None and (
-            staleness_ms is None or staleness_ms > max_staleness_ms
-        ):
-            raise self._not_fresh(staleness_ms, max_staleness_ms)
+        if bounds is not UNBOUND:
+            self._check(bounds, staleness_ms)
         return Reading(self._table, *self.identity, self._table.revision, staleness_ms, self.ready)
+
+    def _check(self, bounds: Bounds, staleness_ms: int | None) -> None:
+        incarnation = self.identity[0]
+        if bounds.incarnation not in {None, incarnation}:
+            raise Refused(
+                Reason.INCARNATION_MISMATCH,
+                f"table {self.name!r} holds incarnation {incarnation} of its topic, the positions "
+                f"belong to {bounds.incarnation}: they say nothing of this one",
+                metadata={
+                    "table": self.name,
+                    "incarnation": str(incarnation),
+                    "asked": str(bounds.incarnation),
+                },
+            )
+        missing = self.missing(bounds)
+        if missing is not None:
+            partition, least = missing
+            known = self.progress.get(partition)
+            has = f"is at {known.position}" if known else "is not known (yet)"
+            why = f"partition {partition} {has}, the bound is position {least}"
+            raise self._not_fresh(why, staleness_ms, {"partition": str(partition)})
+        most = bounds.max_staleness_ms
+        if most is not None and (staleness_ms is None or staleness_ms > most):
+            age = "not known" if staleness_ms is None else f"{staleness_ms} ms"
+            raise self._not_fresh(f"staleness is {age}, the bound is {most} ms", staleness_ms, {})
+
+    def missing(self, bounds: Bounds) -> tuple[int, int] | None:
+        """A partition that is not at its least position yet, and that; None: all are."""
+        for partition, least in bounds.positions.items():
+            known = self.progress.get(partition)
+            if known is None or known.position < least:
+                return partition, least
+        return None
 
     def staleness_ms(self, now: float) -> int | None:
         """Age of the answer's oldest part; None: not known."""
@@ -233,14 +263,14 @@ class View:
         done, total = self.offsets_done()
         return {"table": self.name, "position": str(done), "target": str(total)}
 
-    def _not_fresh(self, staleness_ms: int | None, bound_ms: int) -> Refused:
-        known = "not known" if staleness_ms is None else f"{staleness_ms} ms"
+    def _not_fresh(self, why: str, staleness_ms: int | None, metadata: dict[str, str]) -> Refused:
         positions = ",".join(f"{p.partition}:{p.position}" for p in self.progress.values())
         return Refused(
             Reason.NOT_FRESH,
-            f"table {self.name!r}: staleness is {known}, the bound is {bound_ms} ms",
+            f"table {self.name!r}: {why}",
             metadata={
                 "table": self.name,
+                **metadata,
                 "positions": positions,
                 "staleness_ms": "" if staleness_ms is None else str(staleness_ms),
             },

@@ -45,7 +45,7 @@ SECRETS: Final = {
     "kafka.ssl.key.password": "kafka.ssl.key.password.file",
 }
 NOT_YET: Final = frozenset(
-    f"limits.{name}" for name in ("watches", "watch_bytes", "wait_ms", "batch_bytes", "memory")
+    f"limits.{name}" for name in ("watches", "watch_bytes", "batch_bytes", "memory")
 )
 
 _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -217,6 +217,9 @@ class Limits(_Section):
     )
     calls: Annotated[int, Field(ge=1)] = Field(
         1000, description="streams, scans and waits at a time"
+    )
+    wait_ms: Annotated[int, Field(ge=0)] = Field(
+        5000, description="longest wait for a freshness bound, and the default, milliseconds"
     )
 
 

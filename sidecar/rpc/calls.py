@@ -1,6 +1,7 @@
 """Every call passes here: it is admitted, timed, and its refusal becomes a status.
 
-There are two kinds. A *short* call is answered in one go from memory. A *long* one
+There are two kinds. A *short* call is answered in one go from memory, at most after a
+wait that is bounded. A *long* one
 lives as long as its client likes (a stream) or as its work takes (a scan, a digest, a
 wait); these are counted against a limit, and kept, so that they can be ended.
 
@@ -121,7 +122,7 @@ _ResponseT = TypeVar("_ResponseT")
 
 
 def short_call(
-    method: str, answer: Callable[[_ServiceT, _RequestT], Awaitable[_ResponseT]]
+    method: str, answer: Callable[[_ServiceT, _RequestT, Context], Awaitable[_ResponseT]]
 ) -> Callable[[_ServiceT, _RequestT, Context], Awaitable[_ResponseT]]:
     """The gRPC handler of a short call."""
 
@@ -133,7 +134,7 @@ def short_call(
         try:
             if calls.stopping:
                 raise shutting_down()  # noqa: TRY301 (answered below, as every refusal)
-            return await answer(self, request)
+            return await answer(self, request, context)
         except Exception as error:  # noqa: BLE001 (whatever it is, the call gets a status)
             await _fail(method, context, error)
         finally:

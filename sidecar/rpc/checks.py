@@ -7,13 +7,14 @@ a bound that is silently dropped would make an answer look better than it is.
 from typing import Final, TypeAlias
 
 from .._pb import cache_pb2 as pb
+from ..core.bounds import Bounds
 from ..core.errors import Reason, Refused
 from ..core.ordered import prefix_end
 from ..core.served import Served
 from ..core.view import Reading
 from .errors import not_yet
 
-__all__ = ["KeyRange", "open_gate", "range_of"]
+__all__ = ["KeyRange", "bad_freshness", "bounds_of", "open_gate", "range_of"]
 
 # start <= key < end; an empty end is no end.
 KeyRange: TypeAlias = tuple[bytes, bytes]
@@ -33,23 +34,56 @@ def open_gate(
         may_be_partial: whether the call has an answer for keys not seen yet.
 
     Raises:
-        Refused: as `Served.read`; BAD_FRESHNESS; NOT_YET.
+        Refused: as `Served.read`; BAD_FRESHNESS.
     """
-    given = {field.name: value for field, value in freshness.ListFields()}
-    if given.pop("allow_partial", False):
-        if given or not may_be_partial:
-            raise Refused(
-                Reason.BAD_FRESHNESS,
-                "allow_partial goes only with Get and MultiGet, and with no other bound",
-                metadata={"field": "freshness.allow_partial"},
+    if freshness.allow_partial:
+        if len(freshness.ListFields()) > 1 or not may_be_partial:
+            raise bad_freshness(
+                "allow_partial", "goes only with Get and MultiGet, and with no other bound"
             )
         return served.read(now, partial=True)
-    max_staleness_ms = given.pop("max_staleness_ms", None)
-    if given.get("wait_ms") == 0:
-        del given["wait_ms"]
-    for name in given:
-        raise not_yet(f"freshness.{name}")
-    return served.read(now, max_staleness_ms=max_staleness_ms)
+    return served.read(now, bounds_of(freshness))
+
+
+def bounds_of(freshness: pb.Freshness) -> Bounds:
+    """What a request's bounds mean for a table; those not set bind nothing.
+
+    A record is applied once its partition's position is behind it.
+
+    Raises:
+        Refused: BAD_FRESHNESS.
+    """
+    positions: dict[int, int] = {}
+    for name, asked, behind in (
+        ("min_offsets", freshness.min_offsets, 1),
+        ("at_least", freshness.at_least.next_offsets, 0),
+    ):
+        for partition, offset in ((one.partition, one.offset) for one in asked):
+            if partition < 0 or offset < 0:
+                raise bad_freshness(name, f"no partition {partition} or offset {offset}")
+            positions[partition] = max(positions.get(partition, 0), offset + behind)
+    return Bounds(
+        positions=positions,
+        incarnation=_incarnation_of(freshness),
+        max_staleness_ms=(
+            freshness.max_staleness_ms if freshness.HasField("max_staleness_ms") else None
+        ),
+    )
+
+
+def _incarnation_of(freshness: pb.Freshness) -> int | None:
+    told = {freshness.incarnation} if freshness.HasField("incarnation") else set()
+    if freshness.at_least.incarnation:
+        told.add(freshness.at_least.incarnation)
+    if len(told) > 1:
+        raise bad_freshness("at_least", "belongs to another incarnation than min_offsets")
+    return min(told, default=None)
+
+
+def bad_freshness(name: str, problem: str) -> Refused:
+    """A bound that makes no sense, by its field."""
+    field = f"freshness.{name}"
+    return Refused(Reason.BAD_FRESHNESS, f"{field}: {problem}", metadata={"field": field})
 
 
 def range_of(request: pb.ListRequest | pb.ScanRequest) -> KeyRange:

@@ -14,7 +14,7 @@ Creating a client connects to nothing: that happens with the first call.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -197,12 +197,17 @@ class Client:
         answer: admin_pb2.GetTableResponse = self._call(self._admin.GetTable, request)
         return answer.table
 
-    def wait_until(self, table: str, *, timeout: float) -> None:
+    def wait_until(
+        self, table: str, *, timeout: float, positions: Mapping[int, int] | None = None
+    ) -> None:
         """Block until a table is ready; "": until all are that readiness needs.
 
-        A sidecar that is not there yet is waited for too.
+        With positions (by partition: the next offset to read) until it was read that far too.
+        A sidecar that is not there yet is waited for.
         """
         request = admin_pb2.WaitUntilRequest(table=table)
+        for partition, offset in (positions or {}).items():
+            request.freshness.at_least.next_offsets.add(partition=partition, offset=offset)
         self._call(self._admin.WaitUntil, request, timeout=timeout, wait_for_ready=True)
 
     def digest(self, table: str) -> admin_pb2.GetDigestResponse:

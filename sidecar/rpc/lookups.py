@@ -26,6 +26,7 @@ from .errors import bad_argument, error_message, internal_error_message, log_bug
 from .ports import Limits, Recorder
 from .records import RECORD_OVERHEAD_BYTES, fill_positions, fill_state
 from .tables import Tables
+from .waits import Waits
 
 __all__ = ["PAUSE_BYTES", "Lookups", "too_large"]
 
@@ -57,25 +58,36 @@ class Lookups:
         clock: seconds, CLOCK_BOOTTIME.
         limits: of one request.
         recorder: told of every lookup.
+        waits: holds up those whose freshness bounds are not met yet.
     """
 
     def __init__(
-        self, tables: Tables, clock: Callable[[], float], limits: Limits, recorder: Recorder
+        self,
+        tables: Tables,
+        clock: Callable[[], float],
+        limits: Limits,
+        recorder: Recorder,
+        waits: Waits,
     ) -> None:
         self._tables = tables
+        self._waits = waits
         self._clock = clock
         self._max_keys = limits.keys
         self._max_bytes = limits.message_bytes - _ENVELOPE_BYTES
         self._recorder = recorder
 
-    async def get(self, request: pb.GetRequest) -> pb.GetResponse:
+    async def get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:
         """Look one key up."""
+        if request.HasField("freshness"):
+            await self._wait(request, context)
         response = pb.GetResponse()
         self._get(request, response)
         return response
 
-    async def multi_get(self, request: pb.MultiGetRequest) -> pb.MultiGetResponse:
+    async def multi_get(self, request: pb.MultiGetRequest, context: Context) -> pb.MultiGetResponse:
         """Look many keys up at one position."""
+        if request.HasField("freshness"):
+            await self._wait(request, context)
         response = pb.MultiGetResponse()
         await self._multi_get(request, response)
         return response
@@ -87,7 +99,7 @@ class Lookups:
             began = perf_counter()
             response = pb.LookupResponse(id=request.id)
             try:
-                await self._answer(request, response)
+                await self._answer(request, response, context)
             except Refused as refused:
                 response = pb.LookupResponse(id=request.id, error=error_message(refused))
             except Exception as error:  # noqa: BLE001 (one request must not end the others)
@@ -96,11 +108,17 @@ class Lookups:
             took("Lookup", perf_counter() - began)
             await context.write(response)
 
-    async def _answer(self, request: pb.LookupRequest, response: pb.LookupResponse) -> None:
+    async def _answer(
+        self, request: pb.LookupRequest, response: pb.LookupResponse, context: Context
+    ) -> None:
         kind = request.WhichOneof("request")
         if kind == "get":
+            if request.get.HasField("freshness"):
+                await self._wait(request.get, context)
             self._get(request.get, response.get)
         elif kind == "multi_get":
+            if request.multi_get.HasField("freshness"):
+                await self._wait(request.multi_get, context)
             await self._multi_get(request.multi_get, response.multi_get)
         else:
             raise bad_argument("request", "set get or multi_get")
@@ -151,6 +169,10 @@ class Lookups:
             self._check_size(response, served, keys[-1])
         self._recorder.lookup(served.definition.name, _FOUND, found)
         self._recorder.lookup(served.definition.name, missing, len(keys) - found)
+
+    async def _wait(self, request: pb.GetRequest | pb.MultiGetRequest, context: Context) -> None:
+        served = self._tables.named(request.table)
+        await self._waits.until_met(served, request.freshness, context)
 
     def _open(self, request: pb.GetRequest | pb.MultiGetRequest) -> tuple[Served, Reading]:
         served = self._tables.named(request.table)

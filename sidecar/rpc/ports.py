@@ -51,6 +51,7 @@ class Limits:
         calls: most long calls (streams, scans, digests, waits) at a time. Short ones are
             answered in one go, so refusing them would cost as much as answering; gRPC
             itself stops at twice as many calls of any kind.
+        wait_ms: most that a call waits for its freshness bounds, and the default.
         decoded_bytes: memory for decoded values.
     """
 
@@ -58,6 +59,7 @@ class Limits:
     page: int = 1000
     message_bytes: int = 4 << 20
     calls: int = 1000
+    wait_ms: int = 5000
     decoded_bytes: int = 16 << 20
 
 

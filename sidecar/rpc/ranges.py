@@ -27,6 +27,7 @@ from .ports import Limits
 from .records import RECORD_OVERHEAD_BYTES, Fill, fill_positions, fill_state
 from .tables import Tables, generation_changed, in_order
 from .tokens import next_key, token_for
+from .waits import Waits
 
 __all__ = ["Ranges"]
 
@@ -48,19 +49,24 @@ class Ranges:
         tables: what is served.
         clock: seconds, CLOCK_BOOTTIME.
         limits: of one request.
+        waits: holds up those whose freshness bounds are not met yet.
     """
 
-    def __init__(self, tables: Tables, clock: Callable[[], float], limits: Limits) -> None:
+    def __init__(
+        self, tables: Tables, clock: Callable[[], float], limits: Limits, waits: Waits
+    ) -> None:
+        self._waits = waits
         self._tables = tables
         self._clock = clock
         self._max_page = limits.page
         self._max_bytes = limits.message_bytes
 
-    async def list_page(self, request: pb.ListRequest) -> pb.ListResponse:
+    async def list_page(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
         """One page. A page_size above the limit means the limit: "at most this many"."""
         served = self._tables.named(request.table)
         bounds = range_of(request)
         limit = self._page_size(request.page_size)
+        await self._waits.until_met(served, request.freshness, context)
         open_gate(served, self._clock(), request.freshness)
         view, ordered = await in_order(served)
         reading = open_gate(served, self._clock(), request.freshness)
@@ -85,6 +91,7 @@ class Ranges:
         """Every matching record, in chunks; at least one, so that its state is known."""
         served = self._tables.named(request.table)
         start, end = range_of(request)
+        await self._waits.until_met(served, request.freshness, context)
         reading = open_gate(served, self._clock(), request.freshness)
         fill = self._tables.fill_of(served, request, reading.generation)
         view, ordered = await in_order(served)

@@ -66,7 +66,9 @@ class Readiness:
                 await self._changed.wait()
 
     def wake(self) -> None:
-        """Let those who wait look again."""
+        """Let all who wait look again."""
+        for served in self._tables:
+            served.arrivals.wake()
         self._round.set()
         self._round = asyncio.Event()
 

@@ -28,6 +28,7 @@ from .readiness import SERVICE, Readiness
 from .services import AdminService, CacheService
 from .sockets import CannotListen, UnixSocket, check_free, split_host_port
 from .tables import Tables
+from .waits import Waits
 
 __all__ = ["Server"]
 
@@ -84,10 +85,12 @@ class Server:
         self._calls = Calls(limits.calls, recorder)
         known = Tables(tables, decoded_bytes=limits.decoded_bytes, recorder=recorder)
         self._readiness = Readiness(known, changed, clock)
-        lookups, ranges = Lookups(known, clock, limits, recorder), Ranges(known, clock, limits)
+        waits = Waits(clock, self._calls, limits.wait_ms)
+        lookups = Lookups(known, clock, limits, recorder, waits)
+        ranges = Ranges(known, clock, limits, waits)
         self._services = (
             CacheService(self._calls, lookups, ranges),
-            AdminService(self._calls, known, self._readiness, clock, info, limits),
+            AdminService(self._calls, known, self._readiness, waits, clock, info, limits),
         )
         self._running: _Running | None = None
 

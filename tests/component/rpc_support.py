@@ -112,6 +112,7 @@ def fold(served, *records, partition=0, end=None, sent_at=1000.0, timestamp_type
     for _ in served.view.fold(fetched, 1000):
         pass
     served.try_ready(sent_at)
+    served.arrivals.reached(partition, served.view.progress[partition].position)
 
 
 def table(name="users", *records, now=1000.0, **definition):

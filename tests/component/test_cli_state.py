@@ -132,6 +132,29 @@ def test_wait_needs_to_know_what_for(run):
     assert run("wait").exit_code == 2
 
 
+def test_wait_for_positions_asks_for_these(run, fake):
+    assert run("wait", "--position", "0:7", "--position", "3:9", "-t", "users").exit_code == 0
+    (request,) = fake.waited
+    assert request.table == "users"
+    asked = request.freshness.at_least.next_offsets
+    assert [(one.partition, one.offset) for one in asked] == [(0, 7), (3, 9)]
+
+
+@pytest.mark.parametrize("position", ["", "3", "3:", ":3", "-1:3", "a:b", "1:2:3"])
+def test_a_position_is_a_partition_and_an_offset(run, position):
+    result = run("wait", "--position", position)
+    assert result.exit_code == 2
+    assert "is no PARTITION:OFFSET, such as 3:1207" in result.stderr
+
+
+def test_a_position_that_is_not_reached_is_told_with_how_far_it_is(run, fake):
+    fake.never_there = True
+    result = run("wait", "--position", "0:1000000", "--timeout", "0.3")
+    assert result.exit_code == 5
+    assert "users: partition 0 is at" in result.stderr
+    assert "not at 1000000" in result.stderr
+
+
 def test_wait_that_runs_out_of_time_exits_with_5_and_says_why(run, fake):
     fake.failure = Failure(grpc.StatusCode.UNAVAILABLE, "BOOTSTRAPPING", "5 of 9 offsets", 500)
     fake.tables = [bootstrapping()]

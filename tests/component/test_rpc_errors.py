@@ -15,7 +15,6 @@ from component.rpc_support import (
     view_of,
 )
 
-from sidecar._pb import admin_pb2
 from sidecar._pb import cache_pb2 as pb
 from sidecar.core.errors import Reason
 from sidecar.core.served import Definition, Served, Trouble
@@ -94,7 +93,8 @@ async def test_a_bound_on_staleness_that_does_not_hold_fails_at_once(method, kno
     if not known:
         served.view.topology_as_of = None
     async with serving(served, clock=Clock(1000.25)) as client:
-        failure = await refused(client, method, freshness=pb.Freshness(max_staleness_ms=249))
+        bound = pb.Freshness(max_staleness_ms=249, wait_ms=0)
+        failure = await refused(client, method, freshness=bound)
     assert (failure.code, failure.reason) == (CODE.FAILED_PRECONDITION, "NOT_FRESH")
     assert failure.metadata["positions"] == "0:0"
     assert failure.metadata["staleness_ms"] == ("250" if known else "")
@@ -123,10 +123,6 @@ async def test_a_partial_answer_goes_only_with_lookups_and_alone(method, freshne
 @pytest.mark.parametrize(
     ("field", "given"),
     [
-        ("freshness.min_offsets", {"freshness": pb.Freshness(min_offsets=[pb.PartitionOffset()])}),
-        ("freshness.incarnation", {"freshness": pb.Freshness(incarnation=0)}),
-        ("freshness.at_least", {"freshness": pb.Freshness(at_least=pb.Positions())}),
-        ("freshness.wait_ms", {"freshness": pb.Freshness(wait_ms=1)}),
         ("filter.index", {"filter": INDEX}),
     ],
 )
@@ -143,15 +139,11 @@ async def test_methods_that_are_not_there_yet_say_so():
     async with serving(table("users")) as client:
         calls = {
             "Watch": client.cache.Watch(pb.WatchRequest()),
-            "WatchTables": client.admin.WatchTables(admin_pb2.WatchTablesRequest()),
         }
         for name, call in calls.items():
             failure = await refusal(call)
             assert (failure.code, failure.reason) == (CODE.UNIMPLEMENTED, "NOT_YET")
             assert failure.metadata == {"field": name}
-        request = admin_pb2.WaitUntilRequest(table="users", freshness=pb.Freshness())
-        failure = await refusal(client.admin.WaitUntil(request))
-        assert failure.metadata == {"field": "freshness"}
 
 
 @pytest.mark.parametrize("method", ["Get", "MultiGet", "List", "Scan"])
@@ -225,7 +217,7 @@ async def test_a_status_fits_its_trailers_whatever_it_has_to_tell():
     served.view = view_of(partitions=5000)
     served.view.try_ready()
     async with serving(served) as client:
-        failure = await refused(client, freshness=pb.Freshness(max_staleness_ms=1))
+        failure = await refused(client, freshness=pb.Freshness(max_staleness_ms=1, wait_ms=0))
     assert failure.reason == "NOT_FRESH"
     assert failure.metadata["positions"].startswith("0:0,1:0")
 

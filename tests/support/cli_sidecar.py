@@ -61,6 +61,8 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
     records: list = field(default_factory=list)
     tables: list = field(default_factory=lambda: [live()])
     digests: list = field(default_factory=list)
+    waited: list = field(default_factory=list)
+    never_there: bool = False
     config_yaml: str = ""
     failure: Failure | None = None
     page: int = 2
@@ -131,6 +133,9 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
 
     def WaitUntil(self, request, context):  # noqa: N802
         self.check(context)
+        self.waited.append(request)
+        if self.never_there:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "")
         return admin_pb2.WaitUntilResponse()
 
     def GetDigest(self, request, context):  # noqa: N802

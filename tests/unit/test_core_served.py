@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.bounds import Bounds
 from sidecar.core.errors import Reason, Refused
 from sidecar.core.model import Batch, Fetched, LogBounds
 from sidecar.core.progress import Progress, Wait
@@ -145,7 +146,7 @@ def test_the_gate_is_that_of_the_view():
     served = served_of(Progress(0, 0, 1))
     assert refusal(served).reason is Reason.BOOTSTRAPPING
     assert not served.read(100.0, partial=True).complete
-    assert refusal(ready(), max_staleness_ms=-1).reason is Reason.NOT_FRESH
+    assert refusal(ready(), bounds=Bounds(max_staleness_ms=-1)).reason is Reason.NOT_FRESH
 
 
 def test_too_few_entries_hold_up_readiness_with_a_reason():

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from sidecar.core.bounds import Bounds
 from sidecar.core.errors import Reason, Refused
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.core.progress import Progress, Wait
@@ -352,9 +353,9 @@ def test_the_gate_holds_a_bound_of_staleness(bound_ms, opens):
     view = fresh_view()
     view.try_ready()
     if opens:
-        assert view.read(100.25, max_staleness_ms=bound_ms).staleness_ms == 250
+        assert view.read(100.25, bounds=Bounds(max_staleness_ms=bound_ms)).staleness_ms == 250
         return
-    refused = refusal(view, 100.25, max_staleness_ms=bound_ms)
+    refused = refusal(view, 100.25, bounds=Bounds(max_staleness_ms=bound_ms))
     assert refused.reason is Reason.NOT_FRESH
     assert refused.metadata == {"table": "t", "positions": "0:1", "staleness_ms": "250"}
 
@@ -364,7 +365,7 @@ def test_a_staleness_that_is_not_known_is_within_no_bound(bound_ms):
     view, _ = view_of()
     view.try_ready()
     assert view.read(0.0).staleness_ms is None
-    refused = refusal(view, 0.0, max_staleness_ms=bound_ms)
+    refused = refusal(view, 0.0, bounds=Bounds(max_staleness_ms=bound_ms))
     assert refused.reason is Reason.NOT_FRESH
     assert refused.metadata["staleness_ms"] == ""
     assert "not known" in refused.message
@@ -372,7 +373,7 @@ def test_a_staleness_that_is_not_known_is_within_no_bound(bound_ms):
 
 def test_a_bound_holds_for_partial_answers_too():
     view, _ = view_of((b"a", b"1"))
-    refused = refusal(view, 0.0, partial=True, max_staleness_ms=1)
+    refused = refusal(view, 0.0, partial=True, bounds=Bounds(max_staleness_ms=1))
     assert refused.reason is Reason.NOT_FRESH
 
 
