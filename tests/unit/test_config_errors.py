@@ -154,7 +154,6 @@ def file(tmp_path, monkeypatch):
         ("LIMITS__WATCHES", "1", "limits.watches: this version does not have it yet"),
         ("LIMITS__MEMORY", "1", "limits.memory: this version does not have it yet"),
         ("LIMITS__BATCH_BYTES", "1", "limits.batch_bytes: this version does not have it yet"),
-        ("LIMITS__MEMORY", "1", "limits.memory: this version does not have it yet"),
     ],
 )
 def test_a_bad_value_is_told_with_path_expectation_and_variable(variable, text, problem):
