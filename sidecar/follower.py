@@ -80,7 +80,7 @@ class Follower:
         self._changed = changed
         self._open_transaction_wait_s = open_transaction_wait_s
         self._room = _SLICE
-        self._read_once = asyncio.Event()
+        self._untidy = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the topic until cancelled.
@@ -109,7 +109,7 @@ class Follower:
         self._check_ready()
         self._changed.ring()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._settle())
+            tasks.create_task(self._tidy())
             await Reader(self._cluster, topic, self, self._clock).run()
 
     # What the reader brings (its Sink)
@@ -124,6 +124,8 @@ class Follower:
                 self._room = _SLICE
                 await asyncio.sleep(0)
         self._name_wait(view, fetched.partition)
+        if view.caught_up and not (view.table.settled and view.table.swept):
+            self._untidy.set()
         self.served.arrivals.reached(fetched.partition, view.progress[fetched.partition].position)
         if not view.ready:
             self._check_ready()
@@ -223,23 +225,26 @@ class Follower:
                 why="staleness stays unknown until it ends",
             )
 
-    async def _settle(self) -> None:
-        """Once everything was read, move the entries to where they stay."""
-        await self._read_once.wait()
-        while self._served_view.table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
-            await asyncio.sleep(0)
-        # The entries live long: a collection need not look at them again.
-        gc.freeze()
-        self._check_ready()
+    async def _tidy(self) -> None:
+        """Once everything was read: entries move to where they stay, and fallen ones go."""
+        while True:
+            await self._untidy.wait()
+            self._untidy.clear()
+            table = self._served_view.table
+            while table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
+                await asyncio.sleep(0)
+            while not table.swept:
+                for _ in table.sweep(_SLICE):
+                    await asyncio.sleep(0)
+            # The entries live long: a collection need not look at them again.
+            gc.freeze()
+            self._check_ready()
 
     def _check_ready(self) -> None:
         now = self._clock()
-        became_ready = self.served.try_ready(now)
-        view = self._served_view
-        if view.caught_up:
-            self._read_once.set()
-        if not became_ready:
+        if not self.served.try_ready(now):
             return
+        view = self._served_view
         event(
             _log,
             logging.INFO,

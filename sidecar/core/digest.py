@@ -68,8 +68,8 @@ class DigestBuild:
 
     def step(self, limit: int) -> bool:
         """Sum up to `limit` entries more, or settle so many; false: all are summed."""
-        if self._table.settle(limit):
-            return True
+        if self._table.settle(limit) or not self._table.swept:
+            return True  # what is hidden only would be told as a change, yet was never summed
         if not self._pending:
             self._seen.clear()
             self._shard += 1

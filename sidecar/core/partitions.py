@@ -11,6 +11,10 @@ there is more than one partition, tombstones are remembered beside it until ever
 read: another partition may yet bring an older record of the key. Then the table takes it
 all over, a key at a time; what stays here are the keys that several partitions hold.
 
+What a partition's log no longer holds, because its start has moved past it (retention,
+DeleteRecords), counts no more: a fresh reader would not find it. So a *floor* hides it
+at once, until a sweep has taken it out.
+
 What was forgotten cannot speak: a tombstone that came when no other partition was known
 to hold its key is not remembered once the bootstrap is over, and compaction may take a
 tombstone away while another partition's older record remains.
@@ -28,15 +32,19 @@ class Partitions:
 
     Args:
         remember: keep tombstones while reading: there are several partitions.
+
+    Attributes:
+        floors: by partition, the log start offset, where it has moved and no sweep was done since.
     """
 
-    __slots__ = ("_parts", "_remember", "_several", "_tombstones")
+    __slots__ = ("_parts", "_remember", "_several", "_tombstones", "floors")
 
     def __init__(self, *, remember: bool) -> None:
         self._remember = remember
         self._parts: dict[int, dict[bytes, bytes]] = {}
         self._tombstones: dict[int, dict[bytes, bytes]] = {}
         self._several: dict[bytes, dict[int, bytes]] = {}
+        self.floors: dict[int, int] = {}
 
     # What is read before the table is ready
 
@@ -111,13 +119,34 @@ class Partitions:
         """
         words = self._several.setdefault(key, {})
         _note(words, (said,) if held is None else (held, said))
-        return max(words.values(), key=rank_of)
+        return self._highest(words) or said
 
     def weigh(self, key: bytes, held: bytes | None) -> bytes | None:
-        """What holds for a key while not all was taken over; None: nothing was said of it."""
+        """What holds for a key, all that was said and every floor considered; None: nothing."""
         words = dict(self._several.get(key, {}))
         _note(words, self.said(key) if held is None else [held, *self.said(key)])
-        return max(words.values(), key=rank_of, default=None)
+        return self._highest(words)
+
+    def _highest(self, words: dict[int, bytes]) -> bytes | None:
+        standing = list(words.values())
+        if self.floors:
+            standing = [word for word in standing if not self.fell(word)]
+        return max(standing, key=rank_of, default=None)
+
+    # What the log no longer holds
+
+    def fell(self, word: bytes) -> bool:
+        """Whether its partition's log begins behind it."""
+        return offset_of(word) < self.floors.get(source_of(word), 0)
+
+    def forget_fallen(self) -> None:
+        """Forget what fell of the keys that several partitions hold."""
+        for key, words in list(self._several.items()):
+            for partition, word in list(words.items()):
+                if self.fell(word):
+                    del words[partition]
+            if not words:
+                del self._several[key]
 
 
 def _note(words: dict[int, bytes], said: Iterable[bytes]) -> None:

@@ -67,6 +67,7 @@ class Counters:
     tombstones: int = 0
     null_keys: int = 0
     unchanged: int = 0
+    expired: int = 0
 
 
 class Table:
@@ -230,14 +231,50 @@ class Table:
             self._join(*taken)
         return True
 
+    def raise_floor(self, partition: int, log_start_offset: int) -> None:
+        """A partition's log begins later now: what stands before that is gone at once."""
+        floors = self._partitions.floors
+        floors[partition] = max(log_start_offset, floors.get(partition, 0))
+
+    @property
+    def swept(self) -> bool:
+        """Nothing is hidden only."""
+        return not self._partitions.floors
+
+    def sweep(self, limit: int) -> Iterator[None]:
+        """Take out what its log no longer holds, once the table is settled; in steps."""
+        floors = dict(self._partitions.floors)
+        for shard in self._shards:
+            entries = iter(list(shard.items()))
+            while some := list(islice(entries, limit)):
+                for key, stored in some:
+                    self._fall(key, stored)
+                yield
+        self._partitions.forget_fallen()
+        if floors == self._partitions.floors:
+            self._partitions.floors.clear()
+
+    def _fall(self, key: bytes, old: bytes) -> None:
+        shard = self._shards[hash(key) >> _SHIFT & _MASK]
+        if not self._partitions.fell(old) or shard.get(key) is not old:
+            return
+        new = self._partitions.weigh(key, None)
+        self.counters.expired += 1
+        if new is None or is_tombstone(new):
+            del shard[key]
+            self._tell(key, entry_of(old), None)
+        else:
+            shard[key] = new
+            self._tell(key, entry_of(old), entry_of(new))
+
     def _join(self, key: bytes, word: bytes) -> None:
         """Bring in what one partition said of a key during the bootstrap."""
         shard = self._shards[hash(key) >> _SHIFT & _MASK]
         held = shard.get(key)
         if self._partitions.share(key) or (held is not None and source_of(held) != source_of(word)):
             word = self._partitions.hear(key, held, word)
-        elif held is not None:
-            return  # a tombstone that is older than its own partition's record
+        elif held is not None or self._partitions.fell(word):
+            return  # a tombstone that is older than its own partition's record, or nothing
         if not is_tombstone(word):
             shard[key] = word
         elif held is not None:
@@ -248,7 +285,7 @@ class Table:
     def get(self, key: bytes) -> Entry | None:
         """The entry of a key; None: there is none."""
         stored = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
-        if self._partitions.unsettled:
+        if self._partitions.unsettled or self._partitions.floors:
             stored = self._partitions.weigh(key, stored)
             return None if stored is None or is_tombstone(stored) else entry_of(stored)
         return None if stored is None else entry_of(stored)

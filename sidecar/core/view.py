@@ -92,7 +92,10 @@ class View:
         number = fetched.partition
         for batch in fetched.batches:
             yield from self._fold_batch(number, batch, limit)
-        progress = self.progress[number].answered(fetched.bounds, fetched.sent_at)
+        known = self.progress[number]
+        if 0 <= known.bounds.log_start_offset < fetched.bounds.log_start_offset:
+            self._table.raise_floor(number, fetched.bounds.log_start_offset)
+        progress = known.answered(fetched.bounds, fetched.sent_at)
         if fetched.nothing_before is not None:
             progress = progress.advanced(fetched.nothing_before)
         self._put(progress)

@@ -60,6 +60,7 @@ def _add_view(info: pb.TableInfo, view: View, now: float) -> None:
     info.counters.tombstones = counters.tombstones
     info.counters.null_keys = counters.null_keys
     info.counters.unchanged = counters.unchanged
+    info.counters.expired = counters.expired
     info.counters.cross_partition_keys = view.table.cross_partition_keys
     by_number = sorted(view.progress.values(), key=lambda progress: progress.partition)
     info.partitions.extend(partition_info(progress, now) for progress in by_number)

@@ -461,3 +461,17 @@ async def test_a_connection_that_closes_at_any_question_is_made_again(api):
             await table.until_ready()
             assert table.view.table.counters.records == 2
             assert not getattr(fake.script, api)
+
+
+async def test_entries_below_a_log_start_that_moves_go():
+    async with FakeCluster() as fake:
+        part = fake.add_topic("t")[0]
+        part.write([(b"%d" % number, b"v") for number in range(10)])
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            part.write([(b"8", None), (b"new", b"v")])
+            part.delete_before(7)
+            await table.until(lambda: len(table.view.table) == 3, "swept")
+            assert table.values() == {b"7": b"v", b"9": b"v", b"new": b"v"}
+            assert table.view.table.counters.expired == 7
+            assert table.ready

@@ -415,3 +415,67 @@ def test_a_tombstone_of_one_partition_outlasts_an_older_record_of_another():
 def test_a_table_that_is_being_read_cannot_be_settled():
     with pytest.raises(AssertionError):
         table_of((b"k", b"v")).settle(1)
+
+
+# A log start that moves
+
+
+@given(
+    st.lists(logs(shared), min_size=2, max_size=2),
+    st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    st.data(),
+)
+def test_what_the_log_no_longer_holds_is_gone_at_once_and_then_taken_out(histories, starts, data):
+    table = Table(partitions=2)
+    early = data.draw(st.booleans())
+    if early:
+        for number, start in enumerate(starts):
+            table.raise_floor(number, start)
+    read_in_any_order(table, histories, data)
+    table.tailing = True
+    for _ in range(data.draw(st.integers(0, 4))):
+        table.settle(1)
+    for number, start in enumerate(starts):
+        table.raise_floor(number, start)
+    expected = of_all_partitions(
+        [
+            [r for r in log if r.offset >= start]
+            for log, start in zip(histories, starts, strict=True)
+        ]
+    )
+    asked = [b"a", b"b"]
+    assert [table.get(key) for key in asked] == [expected.get(key) for key in asked]
+    while table.settle(1):
+        assert [table.get(key) for key in asked] == [expected.get(key) for key in asked]
+    mirror = {key: table.get(key) for key in asked}
+    for _ in table.sweep(1):
+        assert [table.get(key) for key in asked] == [expected.get(key) for key in asked]
+    assert table.swept
+    assert contents(table) == expected
+    assert {key: entry for key, entry in mirror.items() if entry} == expected
+
+
+def test_an_entry_that_fell_is_counted_and_told():
+    table = table_of((b"a", b"1"), (b"b", b"2"))
+    table.tailing = True
+    while table.settle(1):
+        pass
+    seen = []
+    table.observe(lambda _, key, old, new: seen.append((key, old and old[VALUE], new)))
+    table.raise_floor(0, 1)
+    assert (table.get(b"a"), len(table), table.revision) == (None, 2, 2)
+    list(table.sweep(10))
+    assert (values(table), table.revision, table.counters.expired) == ({b"b": b"2"}, 3, 1)
+    assert seen == [(b"a", b"1", None)]
+
+
+def test_a_record_that_comes_after_its_keys_fall_is_served():
+    table = table_of((b"a", b"1"))
+    table.tailing = True
+    table.raise_floor(0, 1)
+    table.apply([Rec(1, b"a", b"2")], 0)
+    assert values(table) == {b"a": b"2"}
+    while table.settle(1):
+        pass
+    list(table.sweep(1))
+    assert (values(table), table.counters.expired) == ({b"a": b"2"}, 0)

@@ -450,3 +450,13 @@ def test_ordered_keys_are_made_once_and_kept_in_step():
     list(view.fold(fetched_of(log, 0, [1, 2]), 10))
     assert view.ordered() is ordered
     assert ordered.page(b"", b"", 10) == [b"a", b"b"]
+
+
+def test_an_entry_below_the_log_start_is_gone_with_the_response_that_tells_it():
+    view, log = view_of((b"a", b"1"), (b"b", b"2"), (b"c", b"3"), target=3)
+    view.change(0, lambda progress: progress.answered(LogBounds(0, 3, 3), 1.0))
+    list(view.fold(fetched_of(log, 0, [0, 3]), 10))
+    assert view.try_ready()
+    told = Fetched(0, iter(()), LogBounds(2, 3, 3), 2.0, None, 0)
+    list(view.fold(told, 10))
+    assert [key for key in (b"a", b"b", b"c") if view.table.get(key)] == [b"c"]
