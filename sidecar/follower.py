@@ -134,6 +134,12 @@ class Follower:
         """A partition has another leader."""
         self._served_view.change(partition, lambda progress: progress.led_by(leader))
 
+    def leader_ends_at(self, partition: int, leader: Leader, end: int, told_at: float) -> None:
+        """A new leader knows where its log ends."""
+        self._served_view.change(
+            partition, lambda known: known.leader_ends_at(leader, end, told_at)
+        )
+
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """A partition waits."""
         now = self._clock()
@@ -201,18 +207,25 @@ class Follower:
             )
 
     def _name_wait(self, view: View, partition: int) -> None:
-        progress = view.progress[partition]
+        now = self._clock()
         # Brokers tell the last stable offset under read_uncommitted too, where it holds nothing.
         committed = self._cluster.settings.isolation_level == "read_committed"
-        if not (committed and progress.held_by_transaction):
-            if progress.waiting.wait is not Wait.NOTHING:
-                view.change(partition, lambda known: known.waits(Wait.NOTHING, 0.0))
-            return
-        now, waiting = self._clock(), progress.waiting
-        held = now - waiting.since if waiting.wait is Wait.OPEN_TRANSACTION else 0.0
-        offset = progress.bounds.last_stable_offset
+        if committed:
+            view.change(partition, lambda known: known.held(now))
+        progress = view.progress[partition]
+        if committed and progress.held_by_transaction and progress.held_since is not None:
+            self._wait_for_transaction(view, progress, progress.held_since, now)
+        elif not progress.waits_for_leader and progress.waiting.wait is not Wait.NOTHING:
+            view.change(partition, lambda known: known.waits(Wait.NOTHING, 0.0))
+
+    def _wait_for_transaction(
+        self, view: View, progress: Progress, since: float, now: float
+    ) -> None:
+        partition, offset = progress.partition, progress.bounds.last_stable_offset
+        held = now - since
         detail = f"an open transaction has held offset {offset} back for {held:.0f} s"
-        view.change(partition, lambda known: known.waits(Wait.OPEN_TRANSACTION, now, detail))
+        if not progress.waits_for_leader:
+            view.change(partition, lambda known: known.waits(Wait.OPEN_TRANSACTION, since, detail))
         if not progress.caught_up and held > self._open_transaction_wait_s:
             view.change(partition, Progress.without_open_transaction)
             event(

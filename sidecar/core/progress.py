@@ -13,21 +13,31 @@ that was paused. Two marks are enough to know it, without keeping one a response
 oldest that is not reached yet, and the newest. What lies between them could only have
 made the answer fresher than stated, never staler.
 
+Just after an election the new leader's high watermark may be below what was
+acknowledged (KIP-207), so reaching it would prove nothing. ListOffsets answers
+OFFSET_NOT_AVAILABLE for so long: only requests sent after it told the end count. It
+is asked for at each new term, so a mark of an older term never counts either,
+whenever its answer is folded. A high watermark below the position is then no
+truncation; the log itself may have been cut, though, and while the partition is not
+caught up the target becomes the lesser of itself and the new leader's end.
+
 An open transaction holds the last stable offset below the target. That is a wait
 with a name, and it is bounded: `without_open_transaction` takes the last stable
 offset for the target. The high watermark is not reached by that, so staleness stays
-unknown until the transaction ends.
+unknown until the transaction ends. `held_since` outlasts other waits that come in
+between, so the bound is one on the whole.
 
 This module does no I/O and reads no clock.
 """
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from math import inf
 from typing import NamedTuple
 
 from .model import LogBounds
 
-__all__ = ["Leader", "Mark", "Progress", "Wait", "Waiting"]
+__all__ = ["Freshness", "Leader", "Mark", "Progress", "Wait", "Waiting"]
 
 
 class Wait(IntEnum):
@@ -65,14 +75,49 @@ class Mark(NamedTuple):
     sent_at: float
 
 
+class Freshness(NamedTuple):
+    """As of when a partition is fresh, and what may make it fresher; seconds.
+
+    Attributes:
+        as_of: None: not known.
+        marks: not reached yet; the oldest and the newest.
+        counts_from: answers to requests sent before make no mark; inf: none does.
+    """
+
+    as_of: float | None = None
+    marks: tuple[Mark, ...] = ()
+    counts_from: float = -inf
+
+    def marked(self, mark: Mark) -> "Freshness":
+        """The leader told its high watermark."""
+        if mark.sent_at < self.counts_from:
+            return self
+        return self._replace(marks=(*self.marks[:1], mark))
+
+    def reached(self, position: int) -> "Freshness":
+        """Drop the marks that the position has reached; the newest of them is the freshness."""
+        reached = [mark.sent_at for mark in self.marks if mark.high_watermark <= position]
+        if not reached:
+            return self
+        left = tuple(mark for mark in self.marks if mark.high_watermark > position)
+        newest = max(reached) if self.as_of is None else max(self.as_of, *reached)
+        return self._replace(as_of=newest, marks=left)
+
+
 _UNKNOWN = LogBounds()
 _NOBODY = Leader()
 _NOTHING = Waiting()
+_NEVER = Freshness()
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One partition's way to its target and along the log's end."""
+    """One partition's way to its target and along the log's end.
+
+    Attributes:
+        position: the next offset to fetch.
+        held_since: when an open transaction was first seen to hold it (seconds).
+    """
 
     partition: int
     position: int
@@ -80,8 +125,24 @@ class Progress:
     bounds: LogBounds = _UNKNOWN
     leader: Leader = _NOBODY
     waiting: Waiting = _NOTHING
-    marks: tuple[Mark, ...] = ()
-    fresh_as_of: float | None = None
+    freshness: Freshness = _NEVER
+    held_since: float | None = None
+
+    @property
+    def fresh_as_of(self) -> float | None:
+        """When its state was the newest there was (seconds); None: not known."""
+        return self.freshness.as_of
+
+    @property
+    def end_known(self) -> bool:
+        """The leader has told the end of its log in its present term."""
+        return self.freshness.counts_from < inf
+
+    @property
+    def waits_for_leader(self) -> bool:
+        """What it waits for holds up the leader's end, although what it fetches may come."""
+        waits = self.waiting.wait not in (Wait.NOTHING, Wait.OPEN_TRANSACTION)
+        return waits and not self.end_known
 
     @property
     def caught_up(self) -> bool:
@@ -101,18 +162,37 @@ class Progress:
 
     def advanced(self, position: int) -> "Progress":
         """The position moved; it never goes back."""
-        return _settle(replace(self, position=max(self.position, position)))
+        position = max(self.position, position)
+        return replace(self, position=position, freshness=self.freshness.reached(position))
 
     def answered(self, bounds: LogBounds, sent_at: float) -> "Progress":
         """The leader told the ends of the log, asked at `sent_at` (seconds)."""
         if bounds.high_watermark < 0:  # not known: nothing can be as new as that
             return replace(self, bounds=bounds)
-        newest = Mark(bounds.high_watermark, sent_at)
-        return _settle(replace(self, bounds=bounds, marks=(*self.marks[:1], newest)))
+        marked = self.freshness.marked(Mark(bounds.high_watermark, sent_at))
+        return replace(self, bounds=bounds, freshness=marked.reached(self.position))
 
     def led_by(self, leader: Leader) -> "Progress":
-        """Another leader, or another term of one: what an older one marked no longer counts."""
-        return self if leader == self.leader else replace(self, leader=leader, marks=())
+        """Another leader, or another term of one: nothing counts until it has told its end.
+
+        What the one before was waited for is over, unless there is nobody now.
+        """
+        if leader == self.leader:
+            return self
+        waiting = self.waiting if leader.node < 0 else _NOTHING
+        freshness = Freshness(self.freshness.as_of, counts_from=inf)
+        return replace(self, leader=leader, waiting=waiting, freshness=freshness)
+
+    def leader_ends_at(self, leader: Leader, end: int, told_at: float) -> "Progress":
+        """A new leader answered ListOffsets at `told_at` (seconds); from then on it counts.
+
+        An end below the position is that of a cut log, which the next fetch tells; until
+        then it does not make the partition caught up.
+        """
+        if leader != self.leader:
+            return self
+        target = end if self.position <= end < self.target else self.target
+        return replace(self, target=target, freshness=self.freshness._replace(counts_from=told_at))
 
     def waits(self, wait: Wait, now: float, detail: str = "") -> "Progress":
         """The partition waits, from now on unless it did so already."""
@@ -122,17 +202,16 @@ class Progress:
             return replace(self, waiting=self.waiting._replace(detail=detail))
         return replace(self, waiting=Waiting(wait, now, detail))
 
+    def held(self, now: float) -> "Progress":
+        """Note since when an open transaction holds it, or that it does so no longer.
+
+        A leader that does not know its end yet does not know of the transaction either.
+        """
+        if self.held_by_transaction:
+            return replace(self, held_since=now) if self.held_since is None else self
+        over = self.end_known and self.held_since is not None
+        return replace(self, held_since=None) if over else self
+
     def without_open_transaction(self) -> "Progress":
         """Take the last stable offset for the target."""
         return replace(self, target=min(self.target, self.bounds.last_stable_offset))
-
-
-def _settle(progress: Progress) -> Progress:
-    """Drop the marks that the position has reached; the newest of them is the freshness."""
-    position, fresh_as_of = progress.position, progress.fresh_as_of
-    reached = [mark.sent_at for mark in progress.marks if mark.high_watermark <= position]
-    if not reached:
-        return progress
-    left = tuple(mark for mark in progress.marks if mark.high_watermark > position)
-    newest = max(reached) if fresh_as_of is None else max(fresh_as_of, *reached)
-    return replace(progress, marks=left, fresh_as_of=newest)

@@ -15,15 +15,16 @@ proves it: a byte budget used up by other partitions looks the same otherwise.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..core.model import Fetched
 from ..core.progress import Leader, Wait
+from .backoff import Retry
 from .batches import Span, decode_batches, find_batches
 from .errors import LogFault
 from .wire import FetchAnswer, Wanted
 
-__all__ = ["ERROR_NAMES", "Assigned", "acl_advice", "plan", "stopped_by"]
+__all__ = ["ERROR_NAMES", "Assigned", "acl_advice", "no_end_yet", "plan", "stopped_by"]
 
 _NO_EPOCH = -1
 
@@ -59,7 +60,7 @@ class Assigned:
         offset: where the next fetch begins.
         last_epoch: leader epoch of the last batch fetched; -1: do not check.
         last_end: the offset behind that batch.
-        retry_at: not to be fetched before (seconds).
+        retry: when it may be fetched again after an error.
         empty: answers in a row that gave nothing although the log goes on: the first
             raises the suspicion, those that follow count where it was asked alone.
         unknown_id: the leader does not know the topic's id.
@@ -70,7 +71,7 @@ class Assigned:
     leader: Leader
     last_epoch: int = _NO_EPOCH
     last_end: int = 0
-    retry_at: float = 0.0
+    retry: Retry = field(default_factory=Retry)
     empty: int = 0
     unknown_id: bool = False
 
@@ -87,6 +88,7 @@ class Assigned:
             LogFault: the log was cut and has grown again, or its bytes make no sense.
         """
         self.unknown_id = False
+        self.retry.worked()
         if answer.diverging is not None:
             self._check_divergence(*answer.diverging)
         spans = find_batches(self.partition, answer.records)
@@ -143,7 +145,9 @@ def plan(partitions: Iterable[Assigned], node: int, now: float, turn: int) -> li
         now: seconds.
         turn: number of the request: who stands in front.
     """
-    ours = [part for part in partitions if part.leader.node == node and part.retry_at <= now]
+    ours = [
+        part for part in partitions if part.leader.node == node and part.retry.not_before <= now
+    ]
     suspects = [part for part in ours if part.empty]
     if suspects and turn % 2:
         return suspects[:1]
@@ -157,6 +161,12 @@ def acl_advice(topic: str) -> str:
         f"not allowed to read topic {topic!r}; grant it: kafka-acls --add --allow-principal "
         f"User:NAME --operation Read --topic {topic}"
     )
+
+
+def no_end_yet(leader: Leader, error_code: int) -> str:
+    """What a partition waits for while its new leader answers ListOffsets with an error."""
+    name = ERROR_NAMES.get(error_code, f"error {error_code}")
+    return f"leader {leader.node} (epoch {leader.epoch}) does not know its end yet ({name})"
 
 
 def stopped_by(error_code: int, partition: int, topic: str) -> tuple[Wait, str]:

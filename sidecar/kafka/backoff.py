@@ -2,7 +2,7 @@
 
 import random
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "Retry"]
 
 _FIRST_S = 0.1
 
@@ -22,3 +22,19 @@ class Backoff:
     def reset(self) -> None:
         """It works again."""
         self._next_s = _FIRST_S
+
+
+class Retry:
+    """When to try again: `not_before` a moment, later after each failure in a row."""
+
+    def __init__(self, *, largest_s: float = 1.0) -> None:
+        self.not_before = 0.0
+        self._backoff = Backoff(largest_s=largest_s)
+
+    def failed(self, now: float) -> None:
+        """Wait longer than the last time (seconds)."""
+        self.not_before = now + self._backoff.next_s()
+
+    def worked(self) -> None:
+        """The next failure is a first one."""
+        self._backoff.reset()

@@ -116,6 +116,9 @@ class _Relay:
     def led_by(self, partition: int, leader: Leader) -> None:
         """No matter."""
 
+    def leader_ends_at(self, partition: int, leader: Leader, end: int, told_at: float) -> None:
+        """No matter: a log that was cut is a fault by itself."""
+
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """No matter: whoever reads has a time limit of its own."""
 

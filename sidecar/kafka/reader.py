@@ -5,6 +5,10 @@ every second and at once when a leader turns out to be stale. What is fetched is
 to the sink under one lock, in the order in which the answers were accepted: so a
 partition that changes leaders is never applied out of order, and one writer is enough.
 
+A new leader is fetched from at once and asked for the end of its log beside that
+(ListOffsets), again and again until it knows: only then does what it says of its high
+watermark count. The first leaders have told theirs when the topic was found.
+
 The rules for what ends the reading: a topic is another one, or gone, only when its
 leader does not know its id *and* metadata says so too, for one broker alone may lag
 behind its cluster. A cut log, a new partition and bytes that cannot be read end it at
@@ -18,14 +22,14 @@ from typing import NamedTuple, Protocol
 
 from ..core.model import Fetched
 from ..core.progress import Leader, Wait
-from .assignment import ERROR_NAMES, Assigned, plan, stopped_by
+from .assignment import ERROR_NAMES, Assigned, no_end_yet, plan, stopped_by
 from .backoff import Backoff
 from .batches import UNDECODABLE
 from .cluster import Cluster, TopicMetadata
 from .connection import Frames
 from .errors import BrokerFault, LogFault
 from .topic import Topic
-from .wire import FetchAnswer, FetchResponse, Wanted, encode_fetch, parse_fetch
+from .wire import LATEST, FetchAnswer, FetchResponse, Wanted, encode_fetch, parse_fetch
 
 __all__ = ["Reader", "Sink"]
 
@@ -35,6 +39,7 @@ _PARTITION_BYTES = 1 << 20
 _TOPOLOGY_S = 1.0
 _RETRY_S = 0.1
 _DENIED_S = 1.0
+_ENDS_S = 1.0
 _UNKNOWN_TOPIC_ID = 100
 _UNKNOWN_TOPIC = 3
 
@@ -47,6 +52,12 @@ class Sink(Protocol):
 
     def led_by(self, partition: int, leader: Leader) -> None:
         """A partition has another leader, or another leader epoch."""
+
+    def leader_ends_at(self, partition: int, leader: Leader, end: int, told_at: float) -> None:
+        """A new leader told at `told_at` (seconds) its high watermark: it knows it now.
+
+        All that was accepted from the leaders before it has been taken.
+        """
 
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """A partition waits, or does so no longer (`Wait.NOTHING`)."""
@@ -112,6 +123,7 @@ class Reader:
                 leaders = {part.leader.node for part in self._parts.values()} - {-1}
                 for node in leaders - followed:
                     tasks.create_task(self._follow_leader(node))
+                    tasks.create_task(self._follow_ends(node))
                 followed |= leaders
                 await self._moved.wait()
 
@@ -216,15 +228,18 @@ class Reader:
                     ) from error
 
     def _stop(self, part: Assigned, answer: FetchAnswer) -> None:
-        self._sink.broker_error(ERROR_NAMES.get(answer.error_code, str(answer.error_code)))
+        self._count(answer.error_code)
         wait, detail = stopped_by(answer.error_code, part.partition, self._topic.name)
         part.unknown_id = answer.error_code == _UNKNOWN_TOPIC_ID
         self._sink.waits(part.partition, wait, detail)
         if wait is Wait.AUTHORIZATION:  # for an operator: no hurry
-            part.retry_at = self._clock() + _DENIED_S
+            part.retry.not_before = self._clock() + _DENIED_S
             return
-        part.retry_at = self._clock() + _RETRY_S
+        part.retry.failed(self._clock())
         self._stale.set()
+
+    def _count(self, error_code: int) -> None:
+        self._sink.broker_error(ERROR_NAMES.get(error_code, str(error_code)))
 
     def _blame(self, node: int, fault: BrokerFault) -> None:
         self._sink.broker_error("BROKER_LOST")
@@ -245,6 +260,47 @@ class Reader:
     @property
     def _committed(self) -> bool:
         return self._cluster.settings.isolation_level == "read_committed"
+
+    # Asking new leaders for their ends
+
+    async def _follow_ends(self, node: int) -> None:
+        known = {number: start.leader for number, start in self._topic.partitions.items()}
+        backoff = Backoff(largest_s=_ENDS_S)
+        while True:
+            led = {part.partition: part.leader for part in self._led_by(node)}
+            asked = {number: led[number] for number in led if led[number] != known[number]}
+            if not asked:
+                backoff.reset()
+                await self._moved.wait()
+                continue
+            told = await self._ask_ends(asked)
+            known.update((number, asked[number]) for number in told)
+            if len(told) < len(asked):
+                await self._pause(backoff.next_s())
+
+    async def _ask_ends(self, asked: dict[int, Leader]) -> list[int]:
+        """Ask one broker; give the partitions whose end it told."""
+        try:
+            ends = await self._cluster.list_offsets(self._topic.name, asked, LATEST)
+        except BrokerFault as fault:
+            self._sink.broker_error("BROKER_LOST")
+            for number, leader in asked.items():
+                self._name_wait(leader, number, fault.wait, str(fault))
+            return []
+        told_at = self._clock()
+        refused = {number: end.error_code for number, end in ends.items() if end.error_code}
+        for number, error_code in refused.items():
+            self._count(error_code)
+            detail = no_end_yet(asked[number], error_code)
+            self._name_wait(asked[number], number, Wait.LEADER, detail)
+        async with self._delivering:  # behind what the leaders before have given
+            for number in ends.keys() - refused.keys():
+                self._sink.leader_ends_at(number, asked[number], ends[number].offset, told_at)
+        return list(ends.keys() - refused.keys())
+
+    def _name_wait(self, leader: Leader, number: int, wait: Wait, detail: str) -> None:
+        if leader == self._parts[number].leader:
+            self._sink.waits(number, wait, detail)
 
     # Following who leads
 
@@ -294,7 +350,7 @@ class Reader:
             self._sink.waits(part.partition, Wait.LEADER, "the partition has no leader")
         if leader == part.leader or leader.epoch < part.leader.epoch:
             return
-        part.leader, part.retry_at, part.empty = leader, 0.0, 0
+        part.leader, part.retry.not_before, part.empty = leader, 0.0, 0
         self._sink.led_by(part.partition, leader)
         self._moved.set()
         self._moved = asyncio.Event()

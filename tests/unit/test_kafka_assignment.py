@@ -7,7 +7,7 @@ from support.batches import batch
 
 from sidecar.core.model import LogBounds
 from sidecar.core.progress import Leader, Wait
-from sidecar.kafka.assignment import Assigned, acl_advice, plan, stopped_by
+from sidecar.kafka.assignment import Assigned, acl_advice, no_end_yet, plan, stopped_by
 from sidecar.kafka.errors import LogFault
 from sidecar.kafka.wire import FetchAnswer, Wanted
 
@@ -83,6 +83,15 @@ def test_an_answer_shows_that_the_leader_knows_the_topic():
     part = part_of(unknown_id=True)
     accept(part)
     assert not part.unknown_id
+
+
+def test_an_answer_begins_the_waits_after_errors_anew():
+    part = part_of()
+    for _ in range(9):
+        part.retry.failed(5.0)
+    accept(part)
+    part.retry.failed(5.0)
+    assert part.retry.not_before <= 5.1
 
 
 # A tail that is gone
@@ -246,7 +255,7 @@ def test_partitions_take_turns_at_the_front():
 
 def test_a_partition_is_not_asked_again_before_its_time():
     parts = assigned(0, 0)
-    parts[0].retry_at = 5.0
+    parts[0].retry.not_before = 5.0
     assert numbers(plan(parts, 1, 4.9, 0)) == [1]
     assert numbers(plan(parts, 1, 5.0, 0)) == [0, 1]
 
@@ -261,7 +270,7 @@ def test_a_suspect_is_asked_alone_every_other_turn_so_that_the_rest_goes_on():
 
 def test_a_suspect_that_may_not_be_asked_yet_does_not_hold_up_the_rest():
     parts = assigned(0, 0)
-    parts[0].empty, parts[0].retry_at = 1, 9.0
+    parts[0].empty, parts[0].retry.not_before = 1, 9.0
     assert numbers(plan(parts, 1, 0.0, 1)) == [1]
 
 
@@ -311,3 +320,9 @@ def test_what_is_not_allowed_is_a_wait_with_the_command_that_mends_it(code):
 def test_every_other_error_ends_the_reading_by_its_name(code, name):
     with pytest.raises(LogFault, match=f"partition 3.*{name}"):
         stopped_by(code, 3, "topic")
+
+
+def test_a_leader_that_does_not_know_its_end_is_named_with_its_epoch_and_its_words():
+    sentence = "leader 2 (epoch 7) does not know its end yet (OFFSET_NOT_AVAILABLE)"
+    assert no_end_yet(Leader(2, 7), 78) == sentence
+    assert no_end_yet(Leader(2, 7), 999).endswith("(error 999)")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.kafka.backoff import Backoff
+from sidecar.kafka.backoff import Backoff, Retry
 
 
 def test_waits_double_up_to_their_bound():
@@ -32,3 +32,14 @@ def test_waits_begin_anew_once_it_works_again():
 def test_no_wait_is_longer_than_the_bound(largest_s):
     backoff = Backoff(largest_s=largest_s)
     assert max(backoff.next_s() for _ in range(60)) <= largest_s
+
+
+def test_a_retry_comes_later_after_each_failure_up_to_a_second_and_early_after_a_success():
+    retry = Retry()
+    assert retry.not_before == 0.0
+    for longest in (0.1, 0.2, 0.4, 0.8, 1.0, 1.0):
+        retry.failed(50.0)
+        assert longest / 2 <= retry.not_before - 50.0 <= longest
+    retry.worked()
+    retry.failed(60.0)
+    assert retry.not_before <= 60.1
