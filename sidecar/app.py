@@ -190,6 +190,7 @@ def kafka_settings(config: Config) -> KafkaSettings:
         ssl_key=kafka.ssl_key,
         ssl_key_password=kafka.ssl_key_password,
         isolation_level=kafka.isolation_level,
+        batch_bytes=config.limits.batch_bytes,
     )
 
 

@@ -123,7 +123,7 @@ class LogFold:
         kept = self.kept.setdefault(number, {})
         superseded = self.superseded.setdefault(number, set())
         for batch in fetched.batches:
-            for record in batch.records:
+            for record in batch.each():
                 if record.key is None:
                     continue
                 if record.offset < position:

@@ -6,7 +6,7 @@ records; the fold leaves at most one `Entry` a key.
 `origin` packs the partition and the timestamp type into one integer.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 __all__ = [
@@ -84,12 +84,28 @@ class Batch(NamedTuple):
     `next_offset` is where the log goes on behind the batch, and may be past the last
     record: a batch keeps its offsets when compaction empties it, and the batches of
     transaction markers and of aborted transactions come with no records at all.
+
+    `records` comes from a fast decoder, which gives up on some that are sound. Where iterating
+    it raises, `again` gives them all by a reader that has the last word.
     """
 
     records: Iterable[Record]
     origin: int
     base_offset: int
     next_offset: int
+    again: Callable[[], Iterable[Record]] | None = None
+
+    def each(self) -> Iterator[Record]:
+        """All records in order, by whichever reader can."""
+        reached = self.base_offset
+        try:
+            for record in self.records:
+                reached = record.offset + 1
+                yield record
+        except Exception:
+            if self.again is None:
+                raise
+            yield from (record for record in self.again() if record.offset >= reached)
 
 
 class LogBounds(NamedTuple):

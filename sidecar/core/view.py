@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from .bounds import UNBOUND, Bounds
 from .errors import Reason, Refused
-from .model import Batch, Fetched
+from .model import Batch, Fetched, Record
 from .ordered import OrderedKeys
 from .progress import Progress
 from .table import Table
@@ -101,9 +101,18 @@ class View:
         self._put(progress)
 
     def _fold_batch(self, number: int, batch: Batch, limit: int) -> Iterator[int]:
+        try:
+            yield from self._fold_records(number, batch, batch.records, limit)
+        except Exception:
+            if batch.again is None:
+                raise
+            yield from self._fold_records(number, batch, batch.again(), limit)
+
+    def _fold_records(
+        self, number: int, batch: Batch, records: Iterable[Record], limit: int
+    ) -> Iterator[int]:
         position = self.progress[number].position
         fits = batch.next_offset - batch.base_offset < limit
-        records = batch.records
         if batch.base_offset < position:
             records = dropwhile(lambda record: record.offset < position, records)
         elif not fits:
@@ -116,6 +125,8 @@ class View:
                 whole = applied.records < limit
             finally:
                 reached = batch.next_offset if whole else self._table.applied.last_offset + 1
+                # A record may claim an offset that is not its batch's.
+                reached = min(reached, batch.next_offset)
                 self._put(self.progress[number].advanced(reached))
             yield applied.records
 

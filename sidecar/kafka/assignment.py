@@ -22,6 +22,7 @@ from ..core.progress import Leader, Wait
 from .backoff import Retry
 from .batches import Span, decode_batches, find_batches
 from .errors import LogFault
+from .settings import BATCH_BYTES
 from .wire import FetchAnswer, Wanted
 
 __all__ = ["ERROR_NAMES", "Assigned", "acl_advice", "no_end_yet", "plan", "stopped_by"]
@@ -80,7 +81,13 @@ class Assigned:
         return Wanted(self.partition, self.leader.epoch, self.offset, self.last_epoch)
 
     def accept(
-        self, answer: FetchAnswer, *, sent_at: float, alone: bool, committed: bool
+        self,
+        answer: FetchAnswer,
+        *,
+        sent_at: float,
+        alone: bool,
+        committed: bool,
+        batch_bytes: int = BATCH_BYTES,
     ) -> Fetched:
         """Take an answer without error: the next fetch begins behind its last whole batch.
 
@@ -100,7 +107,8 @@ class Assigned:
             nothing_before = self._proof(answer, end, alone=alone)
         if nothing_before is not None:
             self.offset = nothing_before
-        batches = decode_batches(self.partition, spans, answer.aborted if committed else [])
+        aborted = answer.aborted if committed else []
+        batches = decode_batches(self.partition, spans, aborted, batch_bytes)
         self._move_behind(spans)
         size = len(answer.records)
         return Fetched(self.partition, batches, bounds, sent_at, nothing_before, size)

@@ -24,7 +24,6 @@ from ..core.model import Fetched
 from ..core.progress import Leader, Wait
 from .assignment import ERROR_NAMES, Assigned, no_end_yet, plan, stopped_by
 from .backoff import Backoff
-from .batches import UNDECODABLE
 from .cluster import Cluster, TopicMetadata
 from .connection import Frames
 from .errors import BrokerFault, LogFault
@@ -213,19 +212,20 @@ class Reader:
                 self._stop(part, answer)
                 continue
             accepted.append(
-                part.accept(answer, sent_at=flight.sent_at, alone=alone, committed=self._committed)
+                part.accept(
+                    answer,
+                    sent_at=flight.sent_at,
+                    alone=alone,
+                    committed=self._committed,
+                    batch_bytes=self._cluster.settings.batch_bytes,
+                )
             )
         return accepted
 
     async def _deliver(self, accepted: list[Fetched]) -> None:
         async with self._delivering:
             for fetched in accepted:
-                try:
-                    await self._sink.take(fetched)
-                except UNDECODABLE as error:
-                    raise LogFault(
-                        f"partition {fetched.partition}: a batch cannot be read: {error}"
-                    ) from error
+                await self._sink.take(fetched)
 
     def _stop(self, part: Assigned, answer: FetchAnswer) -> None:
         self._count(answer.error_code)

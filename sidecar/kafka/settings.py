@@ -1,8 +1,11 @@
 """How to reach a cluster: checked by the configuration, consumed here."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
-__all__ = ["KafkaSettings"]
+__all__ = ["BATCH_BYTES", "KafkaSettings"]
+
+BATCH_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,7 @@ class KafkaSettings:
         ssl_key: path of its private key.
         isolation_level: read_committed or read_uncommitted.
         request_timeout_s: seconds until a broker that does not answer is given up.
+        batch_bytes: how large a compressed batch may be when it is unpacked.
     """
 
     bootstrap: tuple[tuple[str, int], ...]
@@ -33,3 +37,4 @@ class KafkaSettings:
     ssl_key_password: str | None = field(default=None, repr=False)
     isolation_level: str = "read_committed"
     request_timeout_s: float = 10.0
+    batch_bytes: int = BATCH_BYTES

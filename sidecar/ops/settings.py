@@ -44,9 +44,7 @@ SECRETS: Final = {
     "kafka.sasl.password": "kafka.sasl.password.file",
     "kafka.ssl.key.password": "kafka.ssl.key.password.file",
 }
-NOT_YET: Final = frozenset(
-    f"limits.{name}" for name in ("watches", "watch_bytes", "batch_bytes", "memory")
-)
+NOT_YET: Final = frozenset(f"limits.{name}" for name in ("watches", "watch_bytes", "memory"))
 
 _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _Mechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -56,6 +54,7 @@ _Rebuild: TypeAlias = Literal["keep_old"]
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MAX_MESSAGE: Final = 2**31 - 1
+_MAX_BATCH: Final = 2**31 - 1
 
 
 def legal_name(text: str) -> str:
@@ -214,6 +213,9 @@ class Limits(_Section):
     page: Annotated[int, Field(ge=1)] = Field(1000, description="entries in one page of List")
     message_bytes: Annotated[int, Field(ge=1024, le=_MAX_MESSAGE)] = Field(
         4 * 1024 * 1024, description="largest gRPC message, bytes"
+    )
+    batch_bytes: Annotated[int, Field(ge=1024, le=_MAX_BATCH)] = Field(
+        128 * 1024 * 1024, description="largest record batch when it is unpacked, bytes"
     )
     calls: Annotated[int, Field(ge=1)] = Field(
         1000, description="streams, scans and waits at a time"

@@ -1,5 +1,6 @@
 """What a broker may answer to a fetch: what is waited out, and what ends the reading."""
 
+import gzip
 import struct
 import uuid
 
@@ -351,7 +352,7 @@ BAD = {
     "future format": (batch([(b"x", b"1")], **NEXT)[:16] + b"\3" + batch([(b"x", b"1")])[17:],
                       "offset 1 has message format v3"),
     "unknown codec": (with_attributes(batch([(b"x", b"1")], **NEXT), 5),
-                      "Unknown compression codec 0x05"),
+                      "offset 1 cannot be read: compression codec 5 is not known"),
     "garbled lz4": (batch([(b"x", b"1")], codec="lz4", compress=lambda _: b"nonsense", **NEXT),
                     "cannot be read"),
     "garbled zstd": (batch([(b"x", b"1")], codec="zstd", compress=lambda _: b"nonsense", **NEXT),
@@ -363,7 +364,7 @@ BAD = {
     "too few records": (batch([(b"x", b"1")], record_count=2, **NEXT), "cannot be read"),
     "too many records": (batch([(b"x", b"1"), (b"y", b"1")], record_count=1, **NEXT),
                          "cannot be read"),
-    "header key": (batch([(b"x", b"1", [(b"\xff", b"")])], **NEXT), "cannot be read"),
+    "too large": (batch([(b"x", b"1" * 200)], codec="gzip", **NEXT), "(limits.batch_bytes)"),
     "negative length": (batch([(b"x", b"1")], **NEXT)[:8] + b"\xff" * 4
                         + batch([(b"x", b"1")])[12:], "offset 1 has a senseless header"),
 }  # fmt: skip
@@ -379,7 +380,7 @@ async def test_bytes_that_cannot_be_read_end_the_reading_behind_the_good_records
         if together:
             part.batches.append(bad)
         fake.topics["t"][0].write([(b"zero", b"0")])
-        async with following(fake.bootstrap_servers, "t") as table:
+        async with following(fake.bootstrap_servers, "t", batch_bytes=150) as table:
             if not together:
                 await table.until_read({0: 1, 1: 0, 2: 1})
                 part.batches.append(bad)
@@ -391,12 +392,25 @@ async def test_bytes_that_cannot_be_read_end_the_reading_behind_the_good_records
 
 
 async def test_a_batch_with_bad_records_behind_good_ones_gives_the_good_ones():
+    records = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
     async with FakeCluster() as fake:
-        fake.add_topic("t")[0].write([(b"a", b"1"), (b"b", b"2"), (b"c", b"3", [(b"\xff", b"")])])
+        part = fake.add_topic("t")[0]
+        cut = batch(records, codec="gzip", compress=lambda body: gzip.compress(body[:-2]))
+        part.batches = [cut]
+        part.next_offset = 3
         async with following(fake.bootstrap_servers, "t") as table:
-            await ends_with(table, "topic 't'", "partition 0", "cannot be read")
+            await ends_with(table, "topic 't'", "partition 0", "cannot be read: record 3 of 3")
             assert table.values() == {b"a": b"1", b"b": b"2"}
             assert table.positions() == {0: 2}
+
+
+async def test_header_keys_that_are_no_utf8_are_kept():
+    headers = [(b"\xff", b"h")]
+    async with FakeCluster() as fake:
+        fake.add_topic("t")[0].write([(b"a", b"1"), (b"b", b"2", headers), (b"c", b"3", headers)])
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_read({0: 3})
+            assert table.values() == {b"a": b"1", b"b": b"2", b"c": b"3"}
 
 
 @pytest.mark.parametrize("size", [1, 30, 61, 65])

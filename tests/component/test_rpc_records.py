@@ -45,3 +45,11 @@ def test_what_a_fill_states_and_the_overhead_are_never_less_than_the_size(kind, 
             record = result.record
         stated = fill(record, key, entry)
         assert response.ByteSize() <= stated + RECORD_OVERHEAD_BYTES
+
+
+@given(st.lists(st.binary(max_size=9)))
+def test_header_keys_are_the_bytes_that_the_producer_wrote(keys):
+    record = pb.Record()
+    held = tuple((key.decode("utf-8", "surrogateescape"), None) for key in keys)
+    FILLS[pb.VIEW_FULL](record, b"k", (b"v", 0, 0, 0, held))
+    assert [header.key for header in record.headers] == keys

@@ -64,6 +64,7 @@ def test_servers_and_a_table_are_enough():
     limits = config.limits
     assert (limits.keys, limits.page, limits.calls) == (1000, 1000, 1000)
     assert limits.message_bytes == 4 * 1024 * 1024
+    assert limits.batch_bytes == 128 * 1024 * 1024
     assert config.tls is None
 
 

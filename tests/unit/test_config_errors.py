@@ -153,7 +153,7 @@ def file(tmp_path, monkeypatch):
         ),
         ("LIMITS__WATCHES", "1", "limits.watches: this version does not have it yet"),
         ("LIMITS__MEMORY", "1", "limits.memory: this version does not have it yet"),
-        ("LIMITS__BATCH_BYTES", "1", "limits.batch_bytes: this version does not have it yet"),
+        ("LIMITS__BATCH_BYTES", "1", "limits.batch_bytes: expected at least 1024, got 1"),
     ],
 )
 def test_a_bad_value_is_told_with_path_expectation_and_variable(variable, text, problem):
@@ -219,7 +219,10 @@ def test_everything_is_told_at_once(file):
         ),
         (
             "limits: {zzz: x}",
-            "limits.zzz: unknown setting; known here: keys, page, message_bytes, calls",
+            (
+                "limits.zzz: unknown setting; known here: keys, page, message_bytes, batch_bytes, "
+                "calls"
+            ),
         ),
         ("tls: {cert: x}", "tls.cert: unknown setting; did you mean"),
         ("tabels: {}", "tabels: unknown setting; did you mean tables or tls?"),

@@ -460,3 +460,26 @@ def test_an_entry_below_the_log_start_is_gone_with_the_response_that_tells_it():
     told = Fetched(0, iter(()), LogBounds(2, 3, 3), 2.0, None, 0)
     list(view.fold(told, 10))
     assert [key for key in (b"a", b"b", b"c") if view.table.get(key)] == [b"c"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_a_record_with_an_offset_outside_its_batch_does_not_move_the_position_past_it(limit):
+    view, _ = view_of((b"a", b"1"), (b"b", b"2"), target=2)
+    records = (Rec(0, b"a", b"1"), Rec(99, b"b", b"2"))
+    batch = Batch(records, origin_of(0, 0), 0, 2)
+    list(view.fold(Fetched(0, iter([batch]), LogBounds(0, 2, 2), 1.0, None, 0), limit))
+    assert view.progress[0].position == 2
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+@pytest.mark.parametrize("bad_at", range(5))
+def test_where_the_decoder_gives_up_the_other_reader_goes_on_and_nothing_is_given_twice(
+    limit, bad_at
+):
+    log = [Rec(offset, b"%d" % offset, b"v") for offset in range(5)]
+    view = View("t", 1, 2, [Progress(0, 0, 5)])
+    batch = Batch(decoded(log, bad_at), origin_of(0, 0), 0, 5, lambda: iter(log))
+    list(view.fold(Fetched(0, iter([batch]), LogBounds(0, 5, 5), 1.0, None, 0), limit))
+    assert (view.table.counters.records, view.progress[0].position) == (5, 5)
+    again = Batch(decoded(log, bad_at), origin_of(0, 0), 0, 5, lambda: iter(log))
+    assert list(again.each()) == log

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.batches import Rec, batch, crc32c, marker
 
 from sidecar.core.model import partition_of, timestamp_type_of
-from sidecar.kafka.batches import UNDECODABLE, decode_batches, find_batches
+from sidecar.kafka.batches import decode_batches, find_batches
 from sidecar.kafka.errors import LogFault
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -27,7 +27,7 @@ def decoded(*parts, aborted=()):
 
 
 def offsets(*parts, aborted=()):
-    return [record.offset for each in decoded(*parts, aborted=aborted) for record in each.records]
+    return [record.offset for each in decoded(*parts, aborted=aborted) for record in each.each()]
 
 
 def of_aiokafka(records, codec=0, *, base_offset=0, epoch=0):
@@ -124,7 +124,7 @@ def test_every_codec_is_unpacked(codec):
     data = of_aiokafka(written, codec, base_offset=100)
     assert struct.unpack_from(">h", data, 21)[0] & 7 == codec, "it was packed"
     (only,) = decoded(data)
-    records = list(only.records)
+    records = list(only.each())
     assert [(record.key, record.value, list(record.headers)) for record in records] == written
     assert [record.offset for record in records] == list(range(100, 123))
     assert [record.timestamp for record in records] == list(range(1000, 1023))
@@ -134,7 +134,7 @@ def test_every_codec_is_unpacked(codec):
 def test_decoded_records_do_not_change_with_the_buffer():
     buffer = bytearray(FIRST)
     (only,) = decode_batches(0, find_batches(0, memoryview(buffer)), [])
-    (record,) = only.records
+    (record,) = only.each()
     buffer[:] = b"\xee" * len(buffer)
     assert (record.key, record.value) == (b"a", b"1")
     assert type(record.key) is type(record.value) is bytes
@@ -146,20 +146,20 @@ def test_the_timestamp_is_that_of_the_record_or_of_its_appending(append_time):
     (only,) = decoded(batch(records, timestamp_ms=1_000, append_time=append_time))
     assert timestamp_type_of(only.origin) == append_time
     assert partition_of(only.origin) == PARTITION
-    stamps = [record.timestamp for record in only.records]
+    stamps = [record.timestamp for record in only.each()]
     assert stamps == ([3_000, 3_000] if append_time else [1_000, 3_000])
 
 
 def test_a_batch_that_compaction_emptied_has_no_records_and_an_end():
     (only,) = decoded(batch([], base_offset=10, last_offset_delta=4))
-    assert list(only.records) == []
+    assert list(only.each()) == []
     assert (only.base_offset, only.next_offset) == (10, 15)
 
 
 def test_offsets_of_compacted_batches_keep_their_holes():
     records = [Rec(b"a", b"", delta=2), Rec(b"b", b"", delta=5)]
     (only,) = decoded(batch(records, base_offset=10, last_offset_delta=9))
-    assert [record.offset for record in only.records] == [12, 15]
+    assert [record.offset for record in only.each()] == [12, 15]
     assert only.next_offset == 20
 
 
@@ -188,37 +188,86 @@ def test_the_crc_is_checked_where_nothing_would_be_given_too(kind):
 
 def taken(batches):
     for each in batches:
-        yield from each.records
+        yield from each.each()
 
 
-def test_a_record_that_cannot_be_decoded_comes_after_the_good_ones():
-    bad = Rec(b"bad", b"", headers=[(b"\xff\xfe", b"")])
-    records = taken(decoded(batch([(b"good", b"1"), bad])))
+def test_a_record_that_makes_no_sense_comes_after_the_good_ones():
+    data = bytearray(batch([(b"good", b"1"), (b"bad", b"2"), (b"lost", b"3")], base_offset=40))
+    data[data.index(b"bad") - 1] = 0x7F  # the key's length: it ends behind its record
+    struct.pack_into(">I", data, 17, crc32c(data[21:]))
+    records = taken(decoded(bytes(data)))
     assert next(records).key == b"good"
-    with pytest.raises(UNDECODABLE):
+    with pytest.raises(LogFault, match=r"partition 5: the batch at offset 40 .* record 2 of 3: "):
         next(records)
 
 
 @pytest.mark.parametrize("codec", [name for name in CODECS if name != "none"])
-def test_what_cannot_be_unpacked_is_undecodable(codec):
+def test_what_cannot_be_unpacked_is_a_fault(codec):
     garbage = batch([(b"k", b"v")], codec=codec, compress=lambda _: b"not packed at all")
-    with pytest.raises(UNDECODABLE):
-        list(taken(decoded(garbage)))
+    with pytest.raises(LogFault, match=f"partition 5: the batch at offset 0 .* {codec}"):
+        decoded(garbage)
 
 
 @pytest.mark.parametrize("codec", [5, 6, 7])
-def test_a_codec_that_is_not_known_is_undecodable(codec):
+def test_a_codec_that_is_not_known_is_a_fault(codec):
     data = bytearray(batch([(b"k", b"v")]))
     data[22] |= codec
     struct.pack_into(">I", data, 17, crc32c(data[21:]))
-    with pytest.raises(UNDECODABLE):
-        list(taken(decoded(bytes(data))))
+    with pytest.raises(LogFault, match=f"codec {codec} is not known"):
+        decoded(bytes(data))
 
 
-def test_a_count_of_records_that_lies_is_undecodable():
-    for count in (0, 1, 3):
-        with pytest.raises(UNDECODABLE):
-            list(taken(decoded(batch([(b"a", b"1"), (b"b", b"2")], record_count=count))))
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+@pytest.mark.parametrize("count", [-1, 0, 1, 3, 600])
+def test_a_count_of_records_that_lies_is_a_fault_behind_what_there_is(count, codec):
+    lie = batch([(b"a", b"1"), (b"b", b"2")], record_count=count, codec=codec)
+    given = []
+    with pytest.raises(LogFault, match="cannot be read"):
+        given.extend(record.key for record in taken(decoded(lie)))
+    assert given == [b"a", b"b"][: max(count, 0)]
+
+
+def test_a_header_key_that_is_no_utf8_loses_neither_its_record_nor_those_behind_it():
+    bad = Rec(b"b", b"2", headers=[(b"\xff\xfe", b"\x80"), (b"\xc3\xa9", None)])
+    records = list(taken(decoded(batch([(b"a", b"1"), bad, (b"c", None)], base_offset=7))))
+    assert [(record.offset, record.key, record.value) for record in records] == [
+        (7, b"a", b"1"),
+        (8, b"b", b"2"),
+        (9, b"c", None),
+    ]
+    assert records[1].headers == [("\udcff\udcfe", b"\x80"), ("é", None)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.integers(0, 1599), max_size=4), st.integers(1, 1600))
+def test_whatever_stands_where_in_a_large_batch_is_given_once(bad, size):
+    headers = {number: [(b"\xff", b"")] for number in bad}
+    written = [Rec(b"%d" % number, b"", headers.get(number, ())) for number in range(size)]
+    records = list(taken(decoded(batch(written))))
+    assert [(record.offset, record.key) for record in records] == [
+        (number, b"%d" % number) for number in range(size)
+    ]
+
+
+@pytest.mark.parametrize("codec", [name for name in CODECS if name != "none"])
+def test_a_batch_that_unpacks_to_the_limit_is_read_and_one_byte_less_is_a_fault(codec):
+    plain = batch([(b"k", b"v" * 5000)])
+    size = len(plain) - 61
+    data = of_aiokafka([(b"k", b"v" * 5000, [])], CODECS[codec], base_offset=9)
+    (only,) = decode_batches(PARTITION, found(data), [], size)
+    assert [record.value for record in only.each()] == [b"v" * 5000]
+    with pytest.raises(LogFault) as raised:
+        list(decode_batches(PARTITION, found(data), [], size - 1))
+    for part in ("partition 5", "offset 9", codec, str(size - 1), "limits.batch_bytes"):
+        assert part in str(raised.value)
+
+
+def test_what_is_dropped_is_not_unpacked():
+    data = batch(
+        [(b"k", b"v")], codec="zstd", compress=lambda _: b"junk", producer_id=7, transactional=True
+    )
+    (only,) = decoded(data, aborted=[(7, 0)])
+    assert list(only.each()) == []
 
 
 # Transactions
@@ -233,7 +282,7 @@ def write(producer, offset, count=1, **more):
 
 def test_markers_give_no_records_and_move_the_position():
     (_, commit) = decoded(write(1, 0), marker(1, commit=True, base_offset=1))
-    assert list(commit.records) == []
+    assert list(commit.each()) == []
     assert (commit.base_offset, commit.next_offset) == (1, 2)
 
 
@@ -352,7 +401,7 @@ def test_exactly_what_is_committed_is_given_wherever_a_fetch_begins(log, data):
         if stop >= begin and start < end
     ]
     batches = decoded(*fetched, aborted=overlap)
-    given_offsets = [record.offset for each in batches for record in each.records]
+    given_offsets = [record.offset for each in batches for record in each.each()]
     assert given_offsets == sorted(slot for slot in log.committed if begin <= slot < end)
     assert [each.next_offset for each in batches] == [span.next_offset for span in found(*fetched)]
 
