@@ -1,14 +1,13 @@
 """`sidecar verify`: read the topic and compare it with what the sidecar holds."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .brokers import broker_options, brokers_of, served_config
 from .comparing import Outcome, Subject, compare
-from .failure import ABSENT, NOT_READY, USAGE, Failed
+from .failure import ABSENT, NOT_READY
 from .options import Connection, connected, output_option, table_option
 from .output import JSON, JSONL, TABLE, document, line, paint
 from .text import count, escaped, escaped_text, json_bytes
@@ -24,18 +23,8 @@ __all__ = ["verify"]
     epilog="Example: sidecar verify    |    sidecar verify --bootstrap-servers kafka:9092",
     short_help="Compare a table with its topic.",
 )
-@click.option(
-    "--bootstrap-servers",
-    metavar="HOST:PORT,...",
-    help="Brokers; default: those of --config, or of the sidecar itself.",
-)
+@broker_options
 @click.option("--topic", metavar="TOPIC", help="The topic; default: the table's.")
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A sidecar's configuration file, for the brokers' credentials.",
-)
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -86,36 +75,12 @@ def verify(
 def _subject(
     client: "Client", table: str, topic: str | None, path: Path | None, servers: str | None
 ) -> Subject:
-    import yaml
-
-    from ..ops.config import ConfigError, load
-
     known = client.table(table)
-    served = yaml.safe_load(client.server_info().config_yaml) or {}
+    served = served_config(client)
     topic = topic or known.topic
     headers = bool(served.get("tables", {}).get(known.name, {}).get("headers", False))
-    kafka = {} if path else _usable_here(served.get("kafka", {}))
-    flags = {
-        "kafka": kafka | ({"bootstrap.servers": servers} if servers else {}),
-        "tables": {known.name: {"topic": topic}},
-    }
-    try:
-        config = load(str(path) if path else None, os.environ, flags)
-    except ConfigError as error:
-        problems = "; ".join(str(error).splitlines())
-        raise Failed(
-            f"how to reach the brokers is not clear: {problems}; give --config", USAGE
-        ) from error
+    config = brokers_of(served, path, servers, {known.name: topic})
     return Subject(known.name, topic, config, headers)
-
-
-def _usable_here(kafka: Mapping[str, Any]) -> dict[str, Any]:
-    """The sidecar's settings without its files of secrets, unless they are here too."""
-    return {
-        name: value
-        for name, value in kafka.items()
-        if not name.endswith(".file") or Path(str(value)).is_file()
-    }
 
 
 # What is shown
