@@ -22,6 +22,8 @@ from .core.served import Served
 from .follower import Bell, Follower
 from .kafka.cluster import Cluster
 from .kafka.errors import KafkaFault
+from .kafka.examine import Examined
+from .kafka.examine import examine as examine_topic
 from .kafka.log import OnBegin
 from .kafka.log import read_log as read_topic
 from .kafka.settings import KafkaSettings
@@ -36,7 +38,7 @@ from .rpc.ports import Limits, ServerInfo, Tls
 from .rpc.server import Server
 from .rpc.sockets import CannotListen
 
-__all__ = ["Ended", "Sidecar", "boottime", "kafka_settings", "read_log", "serve"]
+__all__ = ["Ended", "Sidecar", "boottime", "examine", "kafka_settings", "read_log", "serve"]
 
 _log = logging.getLogger("sidecar.app")
 
@@ -173,6 +175,11 @@ def read_log(
 ) -> AsyncGenerator[Fetched, None]:
     """Read a topic once, to its end; as `kafka.log.read_log`."""
     return read_topic(kafka_settings(config), topic, boottime, since=since, on_begin=on_begin)
+
+
+async def examine(config: Config, topic: str, *, limit_s: float) -> Examined:
+    """Gather what the brokers tell of a topic; as `kafka.examine.examine`."""
+    return await examine_topic(kafka_settings(config), topic, boottime, limit_s=limit_s)
 
 
 def kafka_settings(config: Config) -> KafkaSettings:

@@ -37,6 +37,7 @@ COMMANDS = {
     "status": Lazy("status", "status", "Say what is not ready, why, and what to do."),
     "wait": Lazy("status", "wait", "Block until the sidecar is ready."),
     "verify": Lazy("verify", "verify", "Compare a table with its topic."),
+    "doctor": Lazy("doctor", "doctor", "Examine a topic and what serving it takes."),
     "config": Lazy("config", "config", "Check and show the configuration."),
     "completion": Lazy("about", "completion", "Print a shell's completion script."),
     "version": Lazy("about", "version", "Print the version."),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._pb.admin_pb2 import TableInfo
     from ..rpc.client import CallFailed, Client
 
-__all__ = ["status", "wait"]
+__all__ = ["advice", "status", "wait"]
 
 # By ``PartitionWait``.
 _ADVICE_BY_WAIT = {
@@ -219,11 +219,13 @@ def _show(known: "Sequence[TableInfo]") -> None:
             continue
         left = f", about {duration(table.eta_ms)} left" if table.HasField("eta_ms") else ""
         line(f"  why:  {escaped_text(table.reason) or 'the sidecar does not say'}{left}")
-        for advice in _advice(table, state):
-            line(f"  do:   {advice}")
+        for one in advice(table):
+            line(f"  do:   {one}")
 
 
-def _advice(table: "TableInfo", state: str) -> list[str]:
+def advice(table: "TableInfo") -> list[str]:
+    """What to do about a table that is not LIVE."""
+    state = STATES[table.state]
     waits = sorted({one.wait for one in table.partitions if one.wait in _ADVICE_BY_WAIT})
     if waits:
         return [_ADVICE_BY_WAIT[one] for one in waits]
