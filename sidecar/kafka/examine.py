@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ..core.progress import Leader
 from ..core.served import incarnation_of
 from .assignment import ERROR_NAMES
-from .batches import UNDECODABLE, decode_batches, find_batches
+from .batches import decode_batches, find_batches
 from .cluster import Cluster
 from .connection import Frames, open_connection
 from .errors import BrokerFault, KafkaFault, LogFault, Unsupported
@@ -275,15 +275,13 @@ def _decoded(answer: FetchAnswer, *, committed: bool) -> Sample:
     try:
         spans = find_batches(answer.partition, answer.records)
         for batch in decode_batches(answer.partition, spans, answer.aborted if committed else []):
-            for record in batch.records:
+            for record in batch.each():
                 if record.key is not None:
                     records += 1
                     tombstones += record.value is None
                     size += len(record.key) + len(record.value or b"")
     except LogFault as fault:
         faults = (str(fault),)
-    except UNDECODABLE as error:
-        faults = (f"partition {answer.partition}: a batch cannot be read: {error}",)
     return Sample(records, tombstones, size, faults=faults)
 
 

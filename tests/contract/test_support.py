@@ -180,7 +180,7 @@ def test_an_open_transaction_whose_producer_is_gone_is_aborted_by_the_broker(kaf
 
 
 def test_records_come_back_as_they_were_written(kafka, topic_name):
-    kafka.create_topic(topic_name, cleanup_policy="delete")
+    kafka.create_topic(topic_name, cleanup_policy="delete", retention_ms=-1)
     records = [
         Outgoing(None, b"null key", timestamp_ms=5),
         Outgoing(b"", b"empty key", timestamp_ms=6),
