@@ -22,7 +22,7 @@ from .core.served import Served, Source, Trouble, incarnation_of
 from .core.view import View
 from .kafka.cluster import Cluster
 from .kafka.reader import Reader
-from .kafka.topic import Topic, locate
+from .kafka.topic import Start, Topic, locate
 from .ops.logs import event
 
 __all__ = ["Bell", "Follower"]
@@ -124,7 +124,7 @@ class Follower:
                 self._room = _SLICE
                 await asyncio.sleep(0)
         self._name_wait(view, fetched.partition)
-        if view.caught_up and not (view.table.settled and view.table.swept):
+        if view.table.tailing and not (view.table.settled and view.table.swept):
             self._untidy.set()
         self.served.arrivals.reached(fetched.partition, view.progress[fetched.partition].position)
         if not view.ready:
@@ -152,6 +152,15 @@ class Follower:
             )  # fmt: skip
         view.change(partition, lambda progress: progress.waits(wait, now, detail))
 
+    def added(self, partition: int, start: Start) -> None:
+        """The topic has another partition; the table stays as ready as it is."""
+        view = self._served_view
+        view.add(_progress(partition, start, self._clock()))
+        event(
+            _log, logging.INFO, "partition added",
+            table=view.name, partition=partition, offsets=start.target - start.log_start_offset,
+        )  # fmt: skip
+
     def listed(self, sent_at: float) -> None:
         """No partition is missing, as of `sent_at`."""
         self._served_view.topology_as_of = sent_at
@@ -168,13 +177,7 @@ class Follower:
     def _view(self, topic: Topic) -> View:
         definition = self.served.definition
         partitions = [
-            Progress(
-                number,
-                position=start.log_start_offset,
-                target=start.target,
-                leader=start.leader,
-            ).answered(LogBounds(start.log_start_offset, start.target), topic.listed_at)
-            for number, start in topic.partitions.items()
+            _progress(number, start, topic.listed_at) for number, start in topic.partitions.items()
         ]
         return View(
             definition.name,
@@ -268,6 +271,13 @@ class Follower:
             seconds=round(self.served.bootstrap_ms() / 1000, 3),
         )
         self._changed.ring()
+
+
+def _progress(number: int, start: Start, asked_at: float) -> Progress:
+    begun = Progress(
+        number, position=start.log_start_offset, target=start.target, leader=start.leader
+    )
+    return begun.answered(LogBounds(start.log_start_offset, start.target), asked_at)
 
 
 def _source(topic: Topic) -> Source:

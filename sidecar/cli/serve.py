@@ -168,6 +168,17 @@ def run(config: "Config", screen: Screen) -> None:
 
 
 def _ignore_signals() -> None:
-    """The stop is under way: a second signal must not turn it into a failure."""
+    """The stop is under way: a second signal must not turn it into a failure.
+
+    One that comes in just between two steps of `signal.signal` is ignored too, but Python
+    reports that with a traceback.
+    """
+    report = sys.unraisablehook
+
+    def unless_ignored(unraisable: "sys.UnraisableHookArgs") -> None:
+        if "ignored due to race condition" not in str(unraisable.exc_value):
+            report(unraisable)
+
+    sys.unraisablehook = unless_ignored
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -30,17 +30,15 @@ __all__ = ["Partitions"]
 class Partitions:
     """The folds of a bootstrap, by partition, and the keys that several partitions hold.
 
-    Args:
-        remember: keep tombstones while reading: there are several partitions.
-
     Attributes:
+        remember: keep tombstones while reading: there are several partitions.
         floors: by partition, the log start offset, where it has moved and no sweep was done since.
     """
 
-    __slots__ = ("_parts", "_remember", "_several", "_tombstones", "floors")
+    __slots__ = ("_parts", "_several", "_tombstones", "floors", "remember")
 
     def __init__(self, *, remember: bool) -> None:
-        self._remember = remember
+        self.remember = remember
         self._parts: dict[int, dict[bytes, bytes]] = {}
         self._tombstones: dict[int, dict[bytes, bytes]] = {}
         self._several: dict[bytes, dict[int, bytes]] = {}
@@ -63,7 +61,7 @@ class Partitions:
 
     def remove(self, partition: int, key: bytes, tombstone: bytes) -> bool:
         """Take a key out of one partition's records; whether it was there."""
-        if self._remember:
+        if self.remember:
             self._tombstones.setdefault(partition, {})[key] = tombstone
         return self.part(partition).pop(key, None) is not None
 

@@ -231,6 +231,10 @@ class Table:
             self._join(*taken)
         return True
 
+    def several_partitions(self) -> None:
+        """There are more partitions than one after all."""
+        self._partitions.remember = True
+
     def raise_floor(self, partition: int, log_start_offset: int) -> None:
         """A partition's log begins later now: what stands before that is gone at once."""
         floors = self._partitions.floors

@@ -130,6 +130,15 @@ class View:
                 self._put(self.progress[number].advanced(reached))
             yield applied.records
 
+    def add(self, progress: Progress) -> None:
+        """Another partition; it belongs to the stated positions from now on.
+
+        It does not unmake a view that is ready: the answers stay the fold of the positions,
+        of which this one begins at its log start. How old they are says the topology.
+        """
+        self._table.several_partitions()
+        self._put(progress)
+
     def change(self, partition: int, step: Callable[[Progress], Progress]) -> None:
         """Replace one partition's progress by what `step` makes of it."""
         self._put(step(self.progress[partition]))

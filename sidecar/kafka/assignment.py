@@ -16,6 +16,7 @@ proves it: a byte budget used up by other partitions looks the same otherwise.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..core.model import Fetched
 from ..core.progress import Leader, Wait
@@ -25,7 +26,7 @@ from .errors import LogFault
 from .settings import BATCH_BYTES
 from .wire import FetchAnswer, Wanted
 
-__all__ = ["ERROR_NAMES", "Assigned", "acl_advice", "no_end_yet", "plan", "stopped_by"]
+__all__ = ["ERROR_NAMES", "Assigned", "Last", "acl_advice", "no_end_yet", "plan", "stopped_by"]
 
 _NO_EPOCH = -1
 
@@ -51,6 +52,17 @@ _FATAL = {1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPR
 
 ERROR_NAMES = {**_STALE_LEADER, **_NOT_AUTHORIZED, **_FATAL}
 _PROVING_ANSWERS = 2
+_NOBODY = Leader()
+
+
+class Last(NamedTuple):
+    """A batch's leader epoch (-1: do not check) and the offset behind it."""
+
+    epoch: int = _NO_EPOCH
+    end: int = 0
+
+
+_NONE = Last()
 
 
 @dataclass(slots=True)
@@ -59,26 +71,26 @@ class Assigned:
 
     Attributes:
         offset: where the next fetch begins.
-        last_epoch: leader epoch of the last batch fetched; -1: do not check.
-        last_end: the offset behind that batch.
+        last: the last batch fetched.
         retry: when it may be fetched again after an error.
         empty: answers in a row that gave nothing although the log goes on: the first
             raises the suspicion, those that follow count where it was asked alone.
         unknown_id: the leader does not know the topic's id.
+        told: the leader that last told where its log ends.
     """
 
     partition: int
     offset: int
     leader: Leader
-    last_epoch: int = _NO_EPOCH
-    last_end: int = 0
+    last: Last = _NONE
     retry: Retry = field(default_factory=Retry)
     empty: int = 0
     unknown_id: bool = False
+    told: Leader = _NOBODY
 
     def wanted(self) -> Wanted:
         """What to ask for."""
-        return Wanted(self.partition, self.leader.epoch, self.offset, self.last_epoch)
+        return Wanted(self.partition, self.leader.epoch, self.offset, self.last.epoch)
 
     def accept(
         self,
@@ -116,11 +128,11 @@ class Assigned:
     def _move_behind(self, spans: list[Span]) -> None:
         if spans:
             self.offset = max(self.offset, spans[-1].next_offset)
-            self.last_epoch, self.last_end = spans[-1].leader_epoch, self.offset
+            self.last = Last(spans[-1].leader_epoch, self.offset)
 
     def _check_divergence(self, epoch: int, end_offset: int) -> None:
-        if epoch == self.last_epoch and end_offset >= self.last_end:
-            self.last_epoch = _NO_EPOCH  # the batch that we name is in the log: no cut
+        if epoch == self.last.epoch and end_offset >= self.last.end:
+            self.last = _NONE  # the batch that we name is in the log: no cut
             return
         raise LogFault(
             f"partition {self.partition}: the log was cut below offset {self.offset} and has "

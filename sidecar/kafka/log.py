@@ -13,10 +13,10 @@ from ..core.model import Batch, Fetched
 from ..core.progress import Leader, Wait
 from ..core.served import Trouble, incarnation_of
 from .cluster import Cluster
-from .errors import BrokerFault, KafkaFault
+from .errors import BrokerFault, KafkaFault, LogFault
 from .reader import Reader
 from .settings import KafkaSettings
-from .topic import Topic, locate, stable_ends
+from .topic import Start, Topic, locate, stable_ends
 
 __all__ = ["OnBegin", "read_log"]
 
@@ -121,6 +121,11 @@ class _Relay:
 
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """No matter: whoever reads has a time limit of its own."""
+
+    def added(self, partition: int, start: Start) -> None:
+        """What is read once has the partitions with which it began."""
+        end = start.target
+        raise LogFault(f"partition {partition} was added meanwhile (it ends at {end}); begin again")
 
     def listed(self, sent_at: float) -> None:
         """No matter."""

@@ -11,8 +11,8 @@ watermark count. The first leaders have told theirs when the topic was found.
 
 The rules for what ends the reading: a topic is another one, or gone, only when its
 leader does not know its id *and* metadata says so too, for one broker alone may lag
-behind its cluster. A cut log, a new partition and bytes that cannot be read end it at
-once. In each case going on would show a table that is not the fold of the log.
+behind its cluster. A cut log and bytes that cannot be read end it at once. In each case
+going on would show a table that is not the fold of the log.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from .backoff import Backoff
 from .cluster import Cluster, TopicMetadata
 from .connection import Frames
 from .errors import BrokerFault, LogFault
-from .topic import Topic
+from .topic import Start, Topic, starts_of
 from .wire import LATEST, FetchAnswer, FetchResponse, Wanted, encode_fetch, parse_fetch
 
 __all__ = ["Reader", "Sink"]
@@ -61,6 +61,9 @@ class Sink(Protocol):
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """A partition waits, or does so no longer (`Wait.NOTHING`)."""
 
+    def added(self, partition: int, start: Start) -> None:
+        """The topic has another partition, which is followed from its log start on."""
+
     def listed(self, sent_at: float) -> None:
         """Metadata asked at `sent_at` (seconds) lists no partition that is not followed."""
 
@@ -92,7 +95,7 @@ class Reader:
         self._sink = sink
         self._clock = clock
         self._parts = {
-            number: Assigned(number, start.log_start_offset, start.leader)
+            number: Assigned(number, start.log_start_offset, start.leader, told=start.leader)
             for number, start in topic.partitions.items()
         }
         self._delivering = asyncio.Lock()
@@ -264,17 +267,17 @@ class Reader:
     # Asking new leaders for their ends
 
     async def _follow_ends(self, node: int) -> None:
-        known = {number: start.leader for number, start in self._topic.partitions.items()}
         backoff = Backoff(largest_s=_ENDS_S)
         while True:
-            led = {part.partition: part.leader for part in self._led_by(node)}
-            asked = {number: led[number] for number in led if led[number] != known[number]}
+            led = self._led_by(node)
+            asked = {part.partition: part.leader for part in led if part.leader != part.told}
             if not asked:
                 backoff.reset()
                 await self._moved.wait()
                 continue
             told = await self._ask_ends(asked)
-            known.update((number, asked[number]) for number in told)
+            for number in told:
+                self._parts[number].told = asked[number]
             if len(told) < len(asked):
                 await self._pause(backoff.next_s())
 
@@ -312,22 +315,35 @@ class Reader:
                 await asyncio.sleep(_RETRY_S)
             self._stale.clear()
             try:
-                self._take_metadata(await self._cluster.metadata(self._topic.name))
+                await self._take_metadata(await self._cluster.metadata(self._topic.name))
             except BrokerFault:
                 # The partitions say what they wait for; staleness counts from the last answer.
                 self._sink.broker_error("METADATA_UNANSWERED")
 
-    def _take_metadata(self, metadata: TopicMetadata) -> None:
+    async def _take_metadata(self, metadata: TopicMetadata) -> None:
         self._check_identity(metadata)
         if metadata.error_code or metadata.topic_id != self._topic.id:
             return
         added = metadata.leaders.keys() - self._parts.keys()
-        if added:
-            raise LogFault(f"partitions {sorted(added)} were added; start again to read them too")
-        for number, leader in metadata.leaders.items():
-            self._lead(self._parts[number], leader)
+        for number in metadata.leaders.keys() - added:
+            self._lead(self._parts[number], metadata.leaders[number])
+        with_leader = {n: metadata.leaders[n] for n in added if metadata.leaders[n].node >= 0}
+        if with_leader:
+            await self._add(with_leader)
         if metadata.leaders.keys() == self._parts.keys():
             self._sink.listed(metadata.sent_at)
+
+    async def _add(self, leaders: dict[int, Leader]) -> None:
+        """Follow partitions that the topic was given, from their log start on."""
+        starts = await starts_of(self._cluster, self._topic.name, leaders)
+        async with self._delivering:
+            for number, start in starts.items():
+                self._sink.added(number, start)
+                self._parts[number] = Assigned(
+                    number, start.log_start_offset, start.leader, told=start.leader
+                )
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _check_identity(self, metadata: TopicMetadata) -> None:
         if metadata.cluster_id != self._topic.cluster_id:

@@ -24,7 +24,7 @@ from .cluster import Cluster, TopicMetadata
 from .errors import BrokerFault, Unsupported
 from .wire import EARLIEST, LATEST
 
-__all__ = ["Start", "Topic", "locate", "stable_ends"]
+__all__ = ["Start", "Topic", "locate", "stable_ends", "starts_of"]
 
 _UNKNOWN_TOPIC, _INVALID_TOPIC, _NOT_AUTHORIZED = 3, 17, 29
 
@@ -71,7 +71,7 @@ async def locate(cluster: Cluster, name: str, report: Callable[[Trouble], None])
             metadata = await cluster.metadata(name)
             trouble = _trouble(metadata, name, cluster.settings.bootstrap)
             if trouble is None:
-                partitions = await _starts(cluster, metadata, name)
+                partitions = await starts_of(cluster, name, metadata.leaders)
                 config = await cluster.topic_config(name)
                 return Topic(
                     name,
@@ -127,12 +127,17 @@ async def stable_ends(cluster: Cluster, topic: Topic) -> dict[int, int]:
     return await _ends(cluster, topic.name, leaders, LATEST, committed=committed)
 
 
-async def _starts(cluster: Cluster, metadata: TopicMetadata, name: str) -> dict[int, Start]:
-    first = await _ends(cluster, name, metadata.leaders, EARLIEST)
-    last = await _ends(cluster, name, metadata.leaders, LATEST)
+async def starts_of(cluster: Cluster, name: str, leaders: Mapping[int, Leader]) -> dict[int, Start]:
+    """Where partitions start and end, as their leaders tell.
+
+    Raises:
+        BrokerFault: one does not.
+    """
+    first = await _ends(cluster, name, leaders, EARLIEST)
+    last = await _ends(cluster, name, leaders, LATEST)
     return {
         number: Start(leader, first[number], last[number])
-        for number, leader in sorted(metadata.leaders.items())
+        for number, leader in sorted(leaders.items())
     }
 
 

@@ -245,13 +245,39 @@ async def test_another_cluster_behind_the_same_address_ends_the_reading(quick_me
             await ends_with(table, "topic 't'", "another cluster", "other-cluster", "fake-cluster")
 
 
-async def test_an_added_partition_ends_the_reading(quick_metadata):
+async def test_an_added_partition_is_followed_from_its_start(quick_metadata):
     async with FakeCluster() as fake:
         topic = written(fake)
         async with following(fake.bootstrap_servers, "t") as table:
             await table.until_ready()
+            before = table.values()
             topic.grow(3)
-            await ends_with(table, "topic 't'", "[1, 2]", "added")
+            topic[1].write([(b"new-1", b"1")])
+            topic[2].write([(b"new-2", b"2"), (b"new-3", b"3"), (b"new-3", None)])
+            await table.until_read({0: 1, 1: 1, 2: 3})
+            assert table.values() == {**before, b"new-1": b"1", b"new-2": b"2"}
+            assert table.ready
+            topic[1].write([(b"new-1", b"again")])
+            await table.until_read({0: 1, 1: 2, 2: 3})
+            assert table.values()[b"new-1"] == b"again"
+
+
+async def test_while_an_added_partition_cannot_be_read_staleness_grows(quick_metadata):
+    async with FakeCluster() as fake:
+        topic = written(fake)
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            topic.grow(2)
+            topic[1].leader = -1
+            listed = table.view.topology_as_of
+            await table.until(lambda: len(fake.of("metadata")) > 10, "some metadata")
+            known = table.view.topology_as_of
+            asked = len(fake.of("metadata"))
+            await table.until(lambda: len(fake.of("metadata")) > asked + 5, "some more")
+            assert table.view.topology_as_of == known >= listed
+            topic[1].leader = 1
+            await table.until(lambda: table.view.topology_as_of > known, "listed again")
+            assert set(table.positions()) == {0, 1}
 
 
 # A log that was cut

@@ -242,12 +242,18 @@ async def test_a_topic_that_is_created_again_is_another_one(kafka, topic_name):
         assert table.values() == {b"a": b"1"}
 
 
-async def test_an_added_partition_is_noticed(kafka, topic_name):
-    kafka.create_topic(topic_name)
+async def test_an_added_partition_is_followed(kafka, topic_name):
+    kafka.create_topic(topic_name, cleanup_policy="compact")
     async with following(kafka.bootstrap_servers, topic_name) as table:
         await table.until_ready()
         await asyncio.to_thread(kafka.add_partitions, topic_name, 3)
-        assert "partitions [1, 2] were added" in str(await table.fault())
+        records = [(b"%d" % number, b"v") for number in range(100)]
+        await asyncio.to_thread(produce, kafka.bootstrap_servers, topic_name, records)
+        await table.until(lambda: len(table.view.table) == 100, "read")
+        truth = fold(await asyncio.to_thread(read_topic, kafka.bootstrap_servers, topic_name))
+        assert table.table() == truth
+        assert {folded.partition for folded in truth.values()} == {0, 1, 2}
+        assert table.ready
 
 
 async def test_the_topics_settings_are_known(kafka, topic_name):

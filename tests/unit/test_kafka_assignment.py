@@ -7,7 +7,7 @@ from support.batches import batch
 
 from sidecar.core.model import LogBounds
 from sidecar.core.progress import Leader, Wait
-from sidecar.kafka.assignment import Assigned, acl_advice, no_end_yet, plan, stopped_by
+from sidecar.kafka.assignment import Assigned, Last, acl_advice, no_end_yet, plan, stopped_by
 from sidecar.kafka.errors import LogFault
 from sidecar.kafka.wire import FetchAnswer, Wanted
 
@@ -56,7 +56,7 @@ def test_a_part_of_a_batch_beside_other_partitions_is_asked_for_alone():
     part = part_of()
     for _ in range(5):
         assert accept(part, one(10)[:50], end=30).nothing_before is None
-    assert (part.offset, part.last_epoch) == (10, -1)
+    assert (part.offset, part.last.epoch) == (10, -1)
     assert plan([part_of(), part], 1, 0.0, 1) == [part]
 
 
@@ -135,7 +135,7 @@ def test_once_alone_is_not_enough_however_often_it_was_asked_jointly():
     ids=["redirect", "nothing to expect", "divergence"],
 )
 def test_any_other_answer_begins_the_proof_anew(other):
-    part = part_of(last_epoch=3)
+    part = part_of(last=Last(3))
     prove(part, 2, alone=True)
     fetched = part.accept(answer_of(**other), sent_at=0.0, alone=True, committed=True)
     assert fetched.nothing_before is None
@@ -197,22 +197,22 @@ def test_nothing_is_proved_without_two_lone_empty_answers_in_a_row(answers):
 
 def test_a_lesser_epoch_that_ends_below_the_position_is_a_cut_log():
     with pytest.raises(LogFault, match=r"partition 0: the log was cut below offset 10 .*epoch 2"):
-        accept(part_of(last_epoch=3), diverging=(2, 8))
+        accept(part_of(last=Last(3)), diverging=(2, 8))
 
 
 def test_the_same_epoch_that_ends_below_the_position_is_a_cut_log():
     with pytest.raises(LogFault, match="cut"):
-        accept(part_of(last_epoch=3, last_end=10), diverging=(3, 9))
+        accept(part_of(last=Last(3, 10)), diverging=(3, 9))
 
 
 @pytest.mark.parametrize("end_offset", [10, 11])
 def test_the_same_epoch_that_ends_at_or_behind_the_position_is_no_cut(end_offset):
-    part = part_of(last_epoch=3)
+    part = part_of(last=Last(3))
     fetched = accept(part, diverging=(3, end_offset), end=20)
     assert fetched.nothing_before is None
     assert part.wanted() == Wanted(0, LEADER.epoch, 10, -1)
     accept(part, one(10, leader_epoch=5), end=20)
-    assert part.last_epoch == 5
+    assert part.last.epoch == 5
 
 
 def test_an_epoch_that_ends_behind_its_last_batch_is_no_cut_where_the_tail_was_gone():
