@@ -239,6 +239,7 @@ class Table:
         """A partition's log begins later now: what stands before that is gone at once."""
         floors = self._partitions.floors
         floors[partition] = max(log_start_offset, floors.get(partition, 0))
+        self.revision += 1
 
     @property
     def swept(self) -> bool:
@@ -277,8 +278,11 @@ class Table:
         held = shard.get(key)
         if self._partitions.share(key) or (held is not None and source_of(held) != source_of(word)):
             word = self._partitions.hear(key, held, word)
-        elif held is not None or self._partitions.fell(word):
-            return  # a tombstone that is older than its own partition's record, or nothing
+        elif held is not None:
+            return  # a tombstone that is older than its own partition's record
+        elif self._partitions.fell(word):
+            self.counters.expired += not is_tombstone(word)
+            return
         if not is_tombstone(word):
             shard[key] = word
         elif held is not None:

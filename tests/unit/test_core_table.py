@@ -463,10 +463,19 @@ def test_an_entry_that_fell_is_counted_and_told():
     seen = []
     table.observe(lambda _, key, old, new: seen.append((key, old and old[VALUE], new)))
     table.raise_floor(0, 1)
-    assert (table.get(b"a"), len(table), table.revision) == (None, 2, 2)
+    assert (table.get(b"a"), len(table), table.revision) == (None, 2, 3)
     list(table.sweep(10))
-    assert (values(table), table.revision, table.counters.expired) == ({b"b": b"2"}, 3, 1)
+    assert (values(table), table.revision, table.counters.expired) == ({b"b": b"2"}, 4, 1)
     assert seen == [(b"a", b"1", None)]
+
+
+def test_an_entry_that_falls_before_it_is_settled_is_counted_too():
+    table = table_of((b"a", b"1"), (b"b", b"2"))
+    table.tailing = True
+    table.raise_floor(0, 1)
+    while table.settle(1):
+        pass
+    assert (values(table), table.counters.expired) == ({b"b": b"2"}, 1)
 
 
 def test_a_record_that_comes_after_its_keys_fall_is_served():
@@ -478,4 +487,4 @@ def test_a_record_that_comes_after_its_keys_fall_is_served():
     while table.settle(1):
         pass
     list(table.sweep(1))
-    assert (values(table), table.counters.expired) == ({b"a": b"2"}, 0)
+    assert (values(table), table.counters.expired) == ({b"a": b"2"}, 1)
