@@ -5,8 +5,9 @@ topics are followed while every lookup is answered UNAVAILABLE. Stop: health tur
 NOT_SERVING, new calls are refused, running ones finish or get a status, then the
 followers end and the connections close.
 
-There is one event loop and one task group. What a follower cannot go on with ends the
-process: it never answers on from a table that nobody feeds.
+There is one event loop and one task group. What goes wrong with Kafka is a state of a
+table; a bug that a follower cannot get over ends the process: it never answers on from a
+table that nobody feeds without saying so.
 """
 
 import asyncio
@@ -19,15 +20,15 @@ from pathlib import Path
 from . import __version__
 from .core.model import Fetched
 from .core.served import Served
-from .follower import Bell, Follower
+from .follower import Bell, Follower, Policy, Rebuild, Setting
 from .kafka.cluster import Cluster
-from .kafka.errors import KafkaFault
+from .kafka.errors import leaves_of
 from .kafka.examine import Examined
 from .kafka.examine import examine as examine_topic
 from .kafka.log import OnBegin
 from .kafka.log import read_log as read_topic
 from .kafka.settings import KafkaSettings
-from .ops.config import Config
+from .ops.config import Config, TableSettings
 from .ops.heartbeat import Heartbeat
 from .ops.http import AddressFault, HttpServer
 from .ops.logs import event
@@ -96,7 +97,7 @@ class Sidecar:
         """Serve until `stop` is set.
 
         Raises:
-            Ended: an address is in use, or a log cannot be followed any further.
+            Ended: an address is in use, or the sidecar itself is at fault.
         """
         server = self._server()
         try:
@@ -125,16 +126,15 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._heartbeat.run())
             for name, served in self.tables.items():
-                wait_ms = self._config.tables[name].open_transaction_wait_ms
-                follower = Follower(
-                    served,
-                    self._cluster,
-                    boottime,
-                    self._changed,
+                setting = Setting(
+                    served=served,
+                    cluster=self._cluster,
+                    clock=boottime,
+                    changed=self._changed,
                     count_error=self._recorder.broker_error,
-                    open_transaction_wait_s=wait_ms / 1000,
+                    policy=_policy(self._config.tables[name]),
                 )
-                tasks.create_task(follower.run())
+                tasks.create_task(Follower(setting).run())
 
     def _server(self) -> Server:
         limits = self._config.limits
@@ -165,7 +165,7 @@ async def serve(config: Config, *, stop: asyncio.Event) -> None:
     """Serve the configured tables until `stop` is set.
 
     Raises:
-        Ended: an address is in use, or a log cannot be followed any further.
+        Ended: an address is in use, or the sidecar itself is at fault.
     """
     await Sidecar(config).run(stop)
 
@@ -201,6 +201,16 @@ def kafka_settings(config: Config) -> KafkaSettings:
     )
 
 
+def _policy(table: TableSettings) -> Policy:
+    kept_ms = table.delete_retention_ms
+    return Policy(
+        open_transaction_wait_s=table.open_transaction_wait_ms / 1000,
+        rebuild=Rebuild(table.rebuild),
+        skip_bad_batches=table.skip_bad_batches,
+        delete_retention_s=None if kept_ms is None else kept_ms / 1000,
+    )
+
+
 def _tls(config: Config) -> Tls | None:
     if config.tls is None:
         return None
@@ -222,19 +232,7 @@ def _resident_bytes() -> int:
 
 
 def _raise_faults(work: asyncio.Task[None]) -> None:
-    if work.cancelled():
-        return
-    error = work.exception()
-    if error is None:
-        return
-    faults = _leaves(error)
-    for fault in faults:
-        if not isinstance(fault, KafkaFault):
-            raise Ended(f"a fault of the sidecar itself: {fault!r}") from error
-    raise Ended("; ".join(str(fault) for fault in faults)) from error
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
+    error = None if work.cancelled() else work.exception()
+    if error is not None:
+        faults = ", ".join(map(repr, leaves_of(error)))
+        raise Ended(f"a fault of the sidecar itself: {faults}") from error

@@ -39,10 +39,11 @@ async def show_bootstrap(sidecar: "Sidecar", screen: "Screen") -> None:
 
 
 def _text(table: "Served", seen: dict[str, _Seen]) -> str:
-    name, view = table.definition.name, table.view
-    if view is None:
+    name, built = table.definition.name, table.next or table.current
+    if built is None:
         return f"{name}: {table.trouble.sentence}"
-    now = _Seen(time.monotonic(), view.table.counters.records, table.fetched_bytes)
+    view = built.view
+    now = _Seen(time.monotonic(), view.table.counters.records, built.fetched_bytes)
     before = seen.setdefault(name, now)
     done, total = view.offsets_done()
     return progress_text(name, done, total, before, now)

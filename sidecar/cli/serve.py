@@ -138,7 +138,7 @@ def run(config: "Config", screen: Screen) -> None:
     """Serve a configuration in this process until a signal stops it.
 
     Raises:
-        Failed: an address is in use, or a log cannot be followed any further.
+        Failed: an address is in use, or the sidecar itself is at fault.
     """
     import asyncio
 

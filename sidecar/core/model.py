@@ -7,6 +7,7 @@ records; the fold leaves at most one `Entry` a key.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 __all__ = [
@@ -126,6 +127,7 @@ class Fetched(NamedTuple):
         sent_at: when the request was sent (seconds, CLOCK_BOOTTIME).
         nothing_before: proof that [position, this) will never show a record; else None.
         size: bytes of the batches.
+        arrived_at: when the response came (seconds, CLOCK_BOOTTIME).
     """
 
     partition: int
@@ -134,3 +136,4 @@ class Fetched(NamedTuple):
     sent_at: float
     nothing_before: int | None
     size: int
+    arrived_at: float = -inf

@@ -104,6 +104,21 @@ class Partitions:
         """Whether several partitions hold a key."""
         return key in self._several
 
+    def word(self, key: bytes, partition: int) -> bytes | None:
+        """What a partition last said of a key that several hold; None: nothing, or it is none."""
+        return self._several.get(key, {}).get(partition)
+
+    def shared_keys(self, partition: int) -> list[bytes]:
+        """The keys that several partitions hold, this one among them."""
+        return [key for key, words in self._several.items() if partition in words]
+
+    def retract(self, key: bytes, partition: int) -> None:
+        """Forget what a partition said of a key that several hold."""
+        words = self._several.get(key, {})
+        words.pop(partition, None)
+        if not words:
+            self._several.pop(key, None)
+
     def hear(self, key: bytes, held: bytes | None, said: bytes) -> bytes:
         """Note what a partition says of a key that several hold from now on.
 

@@ -27,6 +27,12 @@ offset for the target. The high watermark is not reached by that, so staleness s
 unknown until the transaction ends. `held_since` outlasts other waits that come in
 between, so the bound is one on the whole.
 
+The log's cleaner takes tombstones away some time after it has taken away what they
+deleted. Whoever was fresh at a moment and reads on within that time (`keep_s`) meets them
+all. Whoever comes later may have missed some, and so may a bootstrap that changed leaders,
+for each replica is cleaned on its own: that is a *doubt*. Until it is settled by reading the
+log once more, the partition is only as fresh as it was before.
+
 This module does no I/O and reads no clock.
 """
 
@@ -37,7 +43,7 @@ from typing import NamedTuple
 
 from .model import LogBounds
 
-__all__ = ["Freshness", "Leader", "Mark", "Progress", "Wait", "Waiting"]
+__all__ = ["Cleaning", "Doubt", "Freshness", "Leader", "Mark", "Progress", "Wait", "Waiting"]
 
 
 class Wait(IntEnum):
@@ -75,6 +81,32 @@ class Mark(NamedTuple):
     sent_at: float
 
 
+class Doubt(NamedTuple):
+    """Tombstones may have been missed; seconds.
+
+    Attributes:
+        as_of: when the partition was last fresh without a doubt; None: never yet.
+        raised_at: what was read up to then is doubtful.
+    """
+
+    as_of: float | None
+    raised_at: float
+
+
+class Cleaning(NamedTuple):
+    """What the log's cleaner may have taken away unseen.
+
+    Attributes:
+        keep_s: seconds for which it keeps tombstones; inf: not known; None: nothing is cleaned.
+        began: when the reading began (seconds).
+        doubt: None: none.
+    """
+
+    keep_s: float | None = None
+    began: float = 0.0
+    doubt: Doubt | None = None
+
+
 class Freshness(NamedTuple):
     """As of when a partition is fresh, and what may make it fresher; seconds.
 
@@ -82,11 +114,23 @@ class Freshness(NamedTuple):
         as_of: None: not known.
         marks: not reached yet; the oldest and the newest.
         counts_from: answers to requests sent before make no mark; inf: none does.
+        cleaning: tombstones that may be gone.
     """
 
     as_of: float | None = None
     marks: tuple[Mark, ...] = ()
     counts_from: float = -inf
+    cleaning: Cleaning = Cleaning()
+
+    @property
+    def complete_until(self) -> float:
+        """What arrives later may have come behind tombstones that are gone (seconds)."""
+        keep_s = self.cleaning.keep_s
+        if keep_s is None:
+            return inf
+        if self.as_of is None:
+            return self.cleaning.began + keep_s
+        return self.as_of + max(keep_s, _LEAST_KEPT_S)
 
     def marked(self, mark: Mark) -> "Freshness":
         """The leader told its high watermark."""
@@ -103,6 +147,10 @@ class Freshness(NamedTuple):
         newest = max(reached) if self.as_of is None else max(self.as_of, *reached)
         return self._replace(as_of=newest, marks=left)
 
+
+# A tombstone outlives at least a round of the cleaner, however short it is to be kept: one that
+# tails the log sees it.
+_LEAST_KEPT_S = 2.0
 
 _UNKNOWN = LogBounds()
 _NOBODY = Leader()
@@ -131,7 +179,38 @@ class Progress:
     @property
     def fresh_as_of(self) -> float | None:
         """When its state was the newest there was (seconds); None: not known."""
-        return self.freshness.as_of
+        doubt = self.freshness.cleaning.doubt
+        return self.freshness.as_of if doubt is None else doubt.as_of
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """Tombstones may have been missed; None: none."""
+        return self.freshness.cleaning.doubt
+
+    @property
+    def confirmable(self) -> bool:
+        """It has come so far that reading the log once more would end the doubt."""
+        doubt = self.doubt
+        return (
+            doubt is not None
+            and self.caught_up
+            and (
+                self.freshness.as_of is not None and self.freshness.complete_until > doubt.raised_at
+            )
+        )
+
+    def doubted(self, now: float) -> "Progress":
+        """What was read up to now may lack tombstones: it is fresh only as of before that."""
+        cleaning = self.freshness.cleaning._replace(doubt=Doubt(self.fresh_as_of, now))
+        return replace(self, freshness=self.freshness._replace(cleaning=cleaning))
+
+    def confirmed(self, began: float) -> "Progress":
+        """The log was read once more, from `began` (seconds) on, and says the same."""
+        doubt = self.doubt
+        if doubt is None or doubt.raised_at > began:
+            return self
+        cleaning = self.freshness.cleaning._replace(doubt=None)
+        return replace(self, freshness=self.freshness._replace(cleaning=cleaning))
 
     @property
     def end_known(self) -> bool:
@@ -180,8 +259,11 @@ class Progress:
         if leader == self.leader:
             return self
         waiting = self.waiting if leader.node < 0 else _NOTHING
-        freshness = Freshness(self.freshness.as_of, counts_from=inf)
-        return replace(self, leader=leader, waiting=waiting, freshness=freshness)
+        freshness = self.freshness._replace(marks=(), counts_from=inf)
+        led = replace(self, leader=leader, waiting=waiting, freshness=freshness)
+        moved = -1 not in (leader.node, self.leader.node) and leader.node != self.leader.node
+        doubtful = moved and not self.caught_up and freshness.cleaning.keep_s is not None
+        return led.doubted(freshness.cleaning.began) if doubtful else led
 
     def leader_ends_at(self, leader: Leader, end: int, told_at: float) -> "Progress":
         """A new leader answered ListOffsets at `told_at` (seconds); from then on it counts.

@@ -6,7 +6,12 @@ why there is no view yet.
 
 States, as ``TableState`` names them: BOOTSTRAPPING until every partition was read to
 its target once; then LIVE while staleness is known and below the table's bound, else
-STALE; FAILED is for a table that was never ready and waits for an operator.
+STALE; FAILED is for a table that was never ready and waits for an operator; REPLACED for
+one whose topic is another one now, or gone.
+
+A table is read anew as another generation. While the topic is the same, the one that
+answers goes on, STALE, and the next one takes its place when it is ready. What was read
+from a topic that is gone, or another one, never answers again.
 """
 
 import hashlib
@@ -19,7 +24,15 @@ from .errors import Reason, Refused
 from .progress import Wait
 from .view import Reading, View
 
-__all__ = ["Definition", "Served", "Source", "TableState", "Times", "Trouble", "incarnation_of"]
+__all__ = [
+    "Definition",
+    "Generation",
+    "Served",
+    "Source",
+    "TableState",
+    "Trouble",
+    "incarnation_of",
+]
 
 
 class TableState(IntEnum):
@@ -83,11 +96,23 @@ class Trouble(NamedTuple):
     final: bool = False
 
 
-class Times(NamedTuple):
-    """Seconds, CLOCK_BOOTTIME: when the generation began and became ready (0: not yet)."""
+@dataclass(slots=True)
+class Generation:
+    """One build of a table.
 
-    began: float = 0.0
+    Attributes:
+        source: the topic that it is built from.
+        view: what was read so far.
+        began: seconds, CLOCK_BOOTTIME.
+        ready: the same; 0: not yet.
+        fetched_bytes: of record batches.
+    """
+
+    source: Source
+    view: View
+    began: float
     ready: float = 0.0
+    fetched_bytes: int = 0
 
 
 def incarnation_of(cluster_id: str, topic_id: str) -> int:
@@ -97,41 +122,89 @@ def incarnation_of(cluster_id: str, topic_id: str) -> int:
 
 
 class Served:
-    """One table's place in the sidecar."""
+    """One table's place in the sidecar.
+
+    Attributes:
+        current: the generation that answers, or is the first to be read.
+        next: the one that is built beside it, or instead of one that may not answer any more.
+        trouble: why there is no `current`.
+        fault: why `current` is fed no longer, in a sentence; empty: it is.
+        replaced: a generation that answered was dropped, because the topic is not its own.
+        begun: generations begun since the sidecar started, by why.
+    """
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
-        self.source: Source | None = None
-        self.view: View | None = None
+        self.current: Generation | None = None
+        self.next: Generation | None = None
         self.trouble = Trouble()
-        self.times = Times()
+        self.fault = ""
+        self.replaced = False
         self.begun: dict[str, int] = {}
-        self.fetched_bytes = 0
         self.arrivals = Arrivals()
 
     def __repr__(self) -> str:
         return f"<Served {self.definition.name} {self.view!r}>"
 
     @property
+    def view(self) -> View | None:
+        """That of the generation that answers, or is the first to be read."""
+        return None if self.current is None else self.current.view
+
+    @property
+    def source(self) -> Source | None:
+        """Where what answers comes from, or else what is built."""
+        known = self.current or self.next
+        return None if known is None else known.source
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of record batches that were read for it."""
+        known = self.current or self.next
+        return 0 if known is None else known.fetched_bytes
+
+    @property
     def generations(self) -> int:
         """Generations begun since the sidecar started."""
         return sum(self.begun.values())
 
-    def begin(self, source: Source, view: View, now: float, reason: str = "start") -> None:
-        """A generation begins, for a reason in a word."""
-        self.source, self.view = source, view
-        self.times = Times(began=now)
+    # From one generation to the next
+
+    def begin(self, generation: Generation, reason: str = "start") -> None:
+        """A generation begins, for a reason in a word.
+
+        It is built beside one that answers. One that was never ready it takes the place of.
+        """
+        if self.ready or self.replaced:
+            self.next = generation
+        else:
+            self.current, self.fault = generation, ""
         self.begun = {**self.begun, reason: self.begun.get(reason, 0) + 1}
-        self.fetched_bytes = 0
         self.arrivals.wake()
 
     def try_ready(self, now: float) -> bool:
-        """Note the moment at which the view becomes ready; true: it just did."""
-        if self.view is None or self.view.ready or not self.view.try_ready():
+        """Let the generation that is built answer once it can; true: it just did."""
+        built = self.next or self.current
+        if built is None or built.view.ready or not built.view.try_ready():
             return False
-        self.times = self.times._replace(ready=now)
+        built.ready = now
+        self.current, self.next = built, None
+        self.fault, self.replaced = "", False
         self.arrivals.wake()
         return True
+
+    def cut_off(self, fault: str) -> None:
+        """Nothing feeds the generation that answers; what was built beside it is given up."""
+        self.next, self.fault = None, fault
+
+    def drop(self, trouble: Trouble, *, replaced: bool) -> None:
+        """Nothing answers any more; `replaced`: the topic is another one, or gone."""
+        self.replaced = self.replaced or (replaced and self.ready)
+        self.current = self.next = None
+        self.trouble, self.fault = trouble, ""
+        self.arrivals.wake()
+
+    # The gate
 
     def read(self, now: float, bounds: Bounds = UNBOUND, *, partial: bool = False) -> Reading:
         """Open the gate, as `View.read` does.
@@ -139,11 +212,11 @@ class Served:
         Raises:
             Refused: as `View.read`, or the reason why the topic cannot be read.
         """
-        if self.view is not None:
-            return self.view.read(now, bounds, partial=partial)
+        if self.current is not None:
+            return self.current.view.read(now, bounds, partial=partial)
         raise Refused(
             Reason.TABLE_FAILED if self.trouble.final else self.trouble.reason,
-            f"table {self.definition.name!r}: {self.trouble.sentence}",
+            f"table {self.definition.name!r}: {self.reason(now)}",
             metadata={"table": self.definition.name, "topic": self.definition.topic},
             retry_after_ms=None if self.trouble.final else 1000,
         )
@@ -151,17 +224,23 @@ class Served:
     @property
     def ready(self) -> bool:
         """Lookups are answered."""
-        return self.view is not None and self.view.ready
+        return self.current is not None and self.current.view.ready
+
+    # How it stands
 
     def state(self, now: float) -> TableState:
         """Where the table stands."""
-        if self.view is None and self.trouble.final:
-            return TableState.FAILED
-        if self.view is None or not self.view.ready:
-            return TableState.BOOTSTRAPPING
-        staleness_ms = self.view.staleness_ms(now)
+        view = self.view
+        if view is None:
+            if self.replaced:
+                return TableState.REPLACED
+            return TableState.FAILED if self.trouble.final else TableState.BOOTSTRAPPING
+        if not view.ready:
+            return TableState.FAILED if view.blocked else TableState.BOOTSTRAPPING
+        staleness_ms = view.staleness_ms(now)
         fresh = staleness_ms is not None and staleness_ms < self.definition.stale_after_ms
-        return TableState.LIVE if fresh else TableState.STALE
+        fed = not self.fault and not view.doubted
+        return TableState.LIVE if fresh and fed else TableState.STALE
 
     def reason(self, now: float) -> str:
         """Why it stands there, in a sentence; empty: nothing to explain."""
@@ -169,32 +248,38 @@ class Served:
         if state is TableState.LIVE:
             return ""
         if self.view is None:
-            return self.trouble.sentence
-        if state is TableState.BOOTSTRAPPING:
+            told = self.trouble.sentence
+        elif not self.view.ready:
             return self.view.describe_bootstrap()
-        return self._why_stale(self.view, now)
+        else:
+            told = "; ".join(filter(None, [self.fault, self._why_stale(self.view, now)]))
+        if self.next is None:
+            return told
+        return f"{told}; being read anew: {self.next.view.describe_bootstrap()}"
 
     def eta_ms(self, now: float) -> int | None:
-        """Milliseconds until the bootstrap ends at its speed so far; None: no estimate."""
-        if self.view is None or self.view.caught_up:
+        """Milliseconds until what is built is read, at its speed so far; None: no estimate."""
+        built = self.next or self.current
+        if built is None or built.view.caught_up:
             return None
-        done, total = self.view.offsets_done()
-        elapsed = now - self.times.began
+        done, total = built.view.offsets_done()
+        elapsed = now - built.began
         return round(elapsed * (total - done) / done * 1000) if done and elapsed > 0 else None
 
     def bootstrap_ms(self) -> int:
         """How long the bootstrap took; 0: it is not done."""
-        return max(1, round((self.times.ready - self.times.began) * 1000)) if self.ready else 0
+        if self.current is None or not self.ready:
+            return 0
+        return max(1, round((self.current.ready - self.current.began) * 1000))
 
     def memory_bytes(self) -> int:
-        """Estimate of the memory that the table holds.
+        """Estimate of the memory that the table's generations hold.
 
         CPython's objects: two bytes objects an entry (33 bytes each beside what they
         hold, and 8 lost to alignment), 24 bytes of origin, and a dict's slot (about 40).
         """
-        if self.view is None:
-            return 0
-        return len(self.view.table) * 146 + self.view.table.payload_bytes
+        views = [generation.view for generation in (self.current, self.next) if generation]
+        return sum(len(view.table) * 146 + view.table.payload_bytes for view in views)
 
     @staticmethod
     def _why_stale(view: View, now: float) -> str:

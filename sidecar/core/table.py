@@ -24,15 +24,23 @@ that: it does not even look at the entry that it replaces.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import NamedTuple, Protocol
 
+from .counters import Counters
 from .model import VALUE, Entry, Record, partition_of
 from .partitions import Partitions
-from .stored import META, ORIGIN_SHIFT, entry_of, is_tombstone, source_of, stored_of
+from .stored import (
+    META,
+    ORIGIN_SHIFT,
+    entry_of,
+    is_tombstone,
+    offset_of,
+    source_of,
+    stored_of,
+)
 
-__all__ = ["SHARDS", "Applied", "Counters", "Observer", "Table", "shard_of"]
+__all__ = ["SHARDS", "Applied", "Observer", "Table", "shard_of"]
 
 SHARDS = 64
 _MASK = SHARDS - 1
@@ -57,17 +65,6 @@ class Applied(NamedTuple):
 
     records: int
     last_offset: int
-
-
-@dataclass(slots=True)
-class Counters:
-    """What was applied since the generation began."""
-
-    records: int = 0
-    tombstones: int = 0
-    null_keys: int = 0
-    unchanged: int = 0
-    expired: int = 0
 
 
 class Table:
@@ -249,12 +246,10 @@ class Table:
     def sweep(self, limit: int) -> Iterator[None]:
         """Take out what its log no longer holds, once the table is settled; in steps."""
         floors = dict(self._partitions.floors)
-        for shard in self._shards:
-            entries = iter(list(shard.items()))
-            while some := list(islice(entries, limit)):
-                for key, stored in some:
-                    self._fall(key, stored)
-                yield
+        for some in self.slices(limit):
+            for key, stored in some:
+                self._fall(key, stored)
+            yield
         self._partitions.forget_fallen()
         if floors == self._partitions.floors:
             self._partitions.floors.clear()
@@ -302,6 +297,54 @@ class Table:
         """The entries of several keys at one moment, in the order asked."""
         return [self.get(key) for key in keys]
 
+    # The words themselves, for `confirm`
+
+    def slices(self, limit: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The keys of a settled table with what is stored, up to `limit` at a time.
+
+        The table may change between two steps: a key that was there throughout is given once.
+        """
+        for shard in self._shards:
+            entries = iter(list(shard.items()))
+            while some := list(islice(entries, limit)):
+                yield some
+
+    def word(self, key: bytes, partition: int) -> bytes | None:
+        """What this partition last said of a key: a record, or a tombstone of a shared key."""
+        shared = self._partitions.word(key, partition)
+        if shared is not None:
+            return shared
+        held = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
+        return held if held is not None and source_of(held) == partition else None
+
+    def shared_keys(self, partition: int) -> list[bytes]:
+        """The keys that several partitions hold, this one among them."""
+        return self._partitions.shared_keys(partition)
+
+    def bury(self, key: bytes, tombstone: bytes) -> None:
+        """Apply a tombstone that was read once more, unless its partition has said more since."""
+        said = self.word(key, source_of(tombstone))
+        older = said is None or offset_of(said) < offset_of(tombstone)
+        if older and key in self._shards[hash(key) >> _SHIFT & _MASK]:
+            self._change(key, tombstone)
+
+    def lose(self, key: bytes, partition: int) -> None:
+        """The log no longer holds what this partition said of a key: its tombstone was missed."""
+        word = self.word(key, partition)
+        if word is None:
+            return
+        self.counters.missed_tombstones += 1
+        self._partitions.retract(key, partition)
+        shard = self._shards[hash(key) >> _SHIFT & _MASK]
+        old = shard.get(key)
+        new = self._partitions.weigh(key, None if old is word else old)
+        if new is None or is_tombstone(new):
+            if shard.pop(key, None) is not None and old is not None:
+                self._tell(key, entry_of(old), None)
+        elif new is not old:
+            shard[key] = new
+            self._tell(key, None if old is None else entry_of(old), entry_of(new))
+
     @property
     def payload_bytes(self) -> int:
         """Bytes of live keys, values and kept headers: of a large table, by a sample.
@@ -325,6 +368,18 @@ class Table:
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of every change from now on; of a table that is `tailing`."""
         self._observers = (*self._observers, observer)
+
+    def dismantle(self, limit: int) -> Iterator[None]:
+        """Free the memory in steps of up to `limit` entries, once nobody looks any more.
+
+        All at once, a million entries would hold up everyone for a tenth of a second.
+        """
+        self._observers = ()
+        for entries in (*self._shards, *self._partitions.parts()):
+            while entries:
+                for _ in range(min(limit, len(entries))):
+                    entries.popitem()
+                yield
 
     def unobserve(self, observer: Observer) -> None:
         """Stop telling it."""

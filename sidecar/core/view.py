@@ -20,7 +20,7 @@ from .bounds import UNBOUND, Bounds
 from .errors import Reason, Refused
 from .model import Batch, Fetched, Record
 from .ordered import OrderedKeys
-from .progress import Progress
+from .progress import Progress, Wait
 from .table import Table
 
 __all__ = ["Reading", "View"]
@@ -71,8 +71,8 @@ class View:
         self.topology_as_of: float | None = None
         self._table = Table(keep_headers=keep_headers, partitions=len(self.progress))
         self._ordered: OrderedKeys | None = None
-        # Still to be met; 0 once it was, and from then on.
-        self._min_entries = min_entries
+        # What must be met for it to answer; None: it does, and will from then on.
+        self._min_entries: int | None = min_entries
         # Of all partitions, until one of them changes: each lookup asks for it.
         self._oldest: float | None = _NOT_COMPUTED
 
@@ -90,6 +90,10 @@ class View:
         where decoding a record raises.
         """
         number = fetched.partition
+        known = self.progress[number]
+        brings = fetched.size or fetched.nothing_before is not None
+        if brings and fetched.arrived_at > known.freshness.complete_until:
+            self._put(known.doubted(fetched.arrived_at))
         for batch in fetched.batches:
             yield from self._fold_batch(number, batch, limit)
         known = self.progress[number]
@@ -139,6 +143,11 @@ class View:
         self._table.several_partitions()
         self._put(progress)
 
+    def skip(self, partition: int, offset: int) -> None:
+        """Pass over what cannot be read, up to an offset."""
+        self._table.counters.skipped_batches += 1
+        self.change(partition, lambda known: known.advanced(offset))
+
     def change(self, partition: int, step: Callable[[Progress], Progress]) -> None:
         """Replace one partition's progress by what `step` makes of it."""
         self._put(step(self.progress[partition]))
@@ -158,15 +167,10 @@ class View:
             partial: answer during a bootstrap too.
 
         Raises:
-            Refused: BOOTSTRAPPING, INCARNATION_MISMATCH or NOT_FRESH.
+            Refused: BOOTSTRAPPING, TABLE_FAILED, INCARNATION_MISMATCH or NOT_FRESH.
         """
         if not self.ready and not partial:
-            raise Refused(
-                Reason.BOOTSTRAPPING,
-                f"table {self.name!r} is still being read: {self.describe_bootstrap()}",
-                metadata=self._bootstrap_metadata(),
-                retry_after_ms=500,
-            )
+            raise self._not_ready()
         staleness_ms = self.staleness_ms(now)
         if bounds is not UNBOUND:
             self._check(bounds, staleness_ms)
@@ -235,7 +239,12 @@ class View:
     @property
     def ready(self) -> bool:
         """Lookups are answered: everything was read once."""
-        return self._table.tailing and not self._min_entries
+        return self._min_entries is None
+
+    @property
+    def blocked(self) -> bool:
+        """A partition cannot be read any further."""
+        return any(known.waiting.wait is Wait.BAD_BATCH for known in self.progress.values())
 
     @property
     def caught_up(self) -> bool:
@@ -246,13 +255,21 @@ class View:
         """Become ready if nothing is missing; stays so.
 
         How many entries there are is known once the table is settled: only who asks for a
-        minimum waits for that.
+        minimum waits for that. No partition may be in doubt.
         """
-        if self.caught_up:
-            self._table.tailing = True
-            if self._table.settled and len(self._table) >= self._min_entries:
-                self._min_entries = 0
+        if not self.caught_up:
+            return self.ready
+        self._table.tailing = True
+        least = self._min_entries or 0
+        enough = not least or (self._table.settled and len(self._table) >= least)
+        if enough and not self.doubted:
+            self._min_entries = None
         return self.ready
+
+    @property
+    def doubted(self) -> list[int]:
+        """The partitions whose tombstones may have been missed."""
+        return [number for number, known in self.progress.items() if known.doubt is not None]
 
     def offsets_done(self) -> tuple[int, int]:
         """Offsets read and offsets to read, of the bootstrap."""
@@ -265,7 +282,7 @@ class View:
 
     def describe_bootstrap(self) -> str:
         """In words, how far the bootstrap has come and what it waits for."""
-        if self._table.tailing and self._table.settled:
+        if self._table.tailing and self._table.settled and not self.doubted:
             return (
                 f"the topic was read and holds {len(self._table)} entries, fewer than "
                 f"min_entries ({self._min_entries})"
@@ -282,9 +299,15 @@ class View:
         ]
         return "; ".join([text, *waits[:3]])
 
-    def _bootstrap_metadata(self) -> dict[str, str]:
+    def _not_ready(self) -> Refused:
         done, total = self.offsets_done()
-        return {"table": self.name, "position": str(done), "target": str(total)}
+        how = "cannot be read" if self.blocked else "is still being read"
+        return Refused(
+            Reason.TABLE_FAILED if self.blocked else Reason.BOOTSTRAPPING,
+            f"table {self.name!r} {how}: {self.describe_bootstrap()}",
+            metadata={"table": self.name, "position": str(done), "target": str(total)},
+            retry_after_ms=None if self.blocked else 500,
+        )
 
     def _not_fresh(self, why: str, staleness_ms: int | None, metadata: dict[str, str]) -> Refused:
         positions = ",".join(f"{p.partition}:{p.position}" for p in self.progress.values())

@@ -22,7 +22,7 @@ from ..core.model import Fetched
 from ..core.progress import Leader, Wait
 from .backoff import Retry
 from .batches import Span, decode_batches, find_batches
-from .errors import LogFault
+from .errors import BadBatch, LogCut
 from .settings import BATCH_BYTES
 from .wire import FetchAnswer, Wanted
 
@@ -48,9 +48,9 @@ _STALE_LEADER = {
     103: "INCONSISTENT_TOPIC_ID",
 }
 _NOT_AUTHORIZED = {29: "TOPIC_AUTHORIZATION_FAILED", 31: "CLUSTER_AUTHORIZATION_FAILED"}
-_FATAL = {1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPRESSION_TYPE"}
+_UNREADABLE = {2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPRESSION_TYPE"}
 
-ERROR_NAMES = {**_STALE_LEADER, **_NOT_AUTHORIZED, **_FATAL}
+ERROR_NAMES = {**_STALE_LEADER, **_NOT_AUTHORIZED, **_UNREADABLE, 1: "OFFSET_OUT_OF_RANGE"}
 _PROVING_ANSWERS = 2
 _NOBODY = Leader()
 
@@ -75,8 +75,8 @@ class Assigned:
         retry: when it may be fetched again after an error.
         empty: answers in a row that gave nothing although the log goes on: the first
             raises the suspicion, those that follow count where it was asked alone.
-        unknown_id: the leader does not know the topic's id.
         told: the leader that last told where its log ends.
+        resets: how often it began again at an offset: what was accepted before does not follow.
     """
 
     partition: int
@@ -85,8 +85,13 @@ class Assigned:
     last: Last = _NONE
     retry: Retry = field(default_factory=Retry)
     empty: int = 0
-    unknown_id: bool = False
     told: Leader = _NOBODY
+    resets: int = 0
+
+    def reset(self, offset: int) -> None:
+        """Fetch from another offset on: what was accepted and not yet taken is void."""
+        self.offset, self.last, self.empty = offset, _NONE, 0
+        self.resets += 1
 
     def wanted(self) -> Wanted:
         """What to ask for."""
@@ -97,6 +102,7 @@ class Assigned:
         answer: FetchAnswer,
         *,
         sent_at: float,
+        arrived_at: float,
         alone: bool,
         committed: bool,
         batch_bytes: int = BATCH_BYTES,
@@ -104,9 +110,9 @@ class Assigned:
         """Take an answer without error: the next fetch begins behind its last whole batch.
 
         Raises:
-            LogFault: the log was cut and has grown again, or its bytes make no sense.
+            LogCut: the log was cut and has grown again.
+            BadBatch: its bytes make no sense.
         """
-        self.unknown_id = False
         self.retry.worked()
         if answer.diverging is not None:
             self._check_divergence(*answer.diverging)
@@ -123,7 +129,7 @@ class Assigned:
         batches = decode_batches(self.partition, spans, aborted, batch_bytes)
         self._move_behind(spans)
         size = len(answer.records)
-        return Fetched(self.partition, batches, bounds, sent_at, nothing_before, size)
+        return Fetched(self.partition, batches, bounds, sent_at, nothing_before, size, arrived_at)
 
     def _move_behind(self, spans: list[Span]) -> None:
         if spans:
@@ -134,9 +140,9 @@ class Assigned:
         if epoch == self.last.epoch and end_offset >= self.last.end:
             self.last = _NONE  # the batch that we name is in the log: no cut
             return
-        raise LogFault(
+        raise LogCut(
             f"partition {self.partition}: the log was cut below offset {self.offset} and has "
-            f"grown again (epoch {epoch} ends at {end_offset}); start again to read it anew"
+            f"grown again (epoch {epoch} ends at {end_offset})"
         )
 
     def _proof(self, answer: FetchAnswer, end: int, *, alone: bool) -> int | None:
@@ -144,9 +150,11 @@ class Assigned:
             self.empty = 0
             return None
         if answer.records and alone:
-            raise LogFault(
-                f"partition {self.partition}: the batch at offset {self.offset} is cut off: the "
-                f"broker gives {len(answer.records)} bytes of it, and no more when asked alone"
+            raise BadBatch(
+                f"is cut off: the broker gives {len(answer.records)} bytes of it, and no more when "
+                "asked alone",
+                partition=self.partition,
+                offset=self.offset,
             )
         if alone or self.empty == 0:
             self.empty += 1
@@ -193,16 +201,17 @@ def stopped_by(error_code: int, partition: int, topic: str) -> tuple[Wait, str]:
     """What a partition waits for when its fetch is answered with an error.
 
     Raises:
-        LogFault: there is nothing to wait for.
+        LogCut: there is nothing to wait for.
     """
     if error_code in _STALE_LEADER:
         return Wait.LEADER, f"the leader answers {_STALE_LEADER[error_code]}; asking who leads now"
     if error_code in _NOT_AUTHORIZED:
         return Wait.AUTHORIZATION, acl_advice(topic)
     if error_code == 1:
-        raise LogFault(
+        raise LogCut(
             f"partition {partition}: the broker no longer has the offset that is next "
             "(OFFSET_OUT_OF_RANGE): the log was cut, or its start has passed us"
         )
-    name = ERROR_NAMES.get(error_code, f"error {error_code}")
-    raise LogFault(f"partition {partition}: the broker answers {name}")
+    if error_code in _UNREADABLE:
+        return Wait.BAD_BATCH, f"the broker cannot give the next batch ({_UNREADABLE[error_code]})"
+    return Wait.BROKER, f"the leader answers error {error_code}"

@@ -19,13 +19,14 @@ import struct
 from collections.abc import Iterator
 from functools import partial
 from heapq import heapify, heappop
+from itertools import zip_longest
 from typing import NamedTuple
 
 import google_crc32c
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from ..core.model import Batch, Record, origin_of
-from .errors import LogFault
+from .errors import BadBatch
 from .records import Frame, RecordError, parse_records
 from .settings import BATCH_BYTES
 from .unpack import UnpackError, unpack
@@ -65,7 +66,7 @@ def find_batches(partition: int, records: memoryview) -> list[Span]:
     """The whole batches in a response's bytes for one partition.
 
     Raises:
-        LogFault: a batch of an older format, or a header that makes no sense.
+        BadBatch: a batch of an older format, or a header that makes no sense.
     """
     spans: list[Span] = []
     at, end = 0, len(records)
@@ -75,9 +76,11 @@ def find_batches(partition: int, records: memoryview) -> list[Span]:
         if magic != 2 and spans:
             break  # what stands before it is read first
         if magic != 2:
-            raise LogFault(
-                f"partition {partition}: the batch at offset {base} has message format v{magic}; "
-                "v2 (Kafka 0.11 and newer) is needed: have the topic written anew"
+            raise BadBatch(
+                f"has message format v{magic}; v2 (Kafka 0.11 and newer) is needed: have the topic "
+                "written anew",
+                partition=partition,
+                offset=base,
             )
         if end - at < _SMALLEST:
             break
@@ -85,9 +88,7 @@ def find_batches(partition: int, records: memoryview) -> list[Span]:
         if length < _SMALLEST - _OVERHEAD or not _fits(base, last_delta):
             if spans:
                 break
-            raise LogFault(
-                f"partition {partition}: the batch at offset {base} has a senseless header"
-            )
+            raise BadBatch("has a senseless header", partition=partition, offset=base)
         behind = at + _OVERHEAD + length
         if behind > end:
             break
@@ -116,17 +117,17 @@ def decode_batches(
         batch_bytes: how large the records of a compressed batch may be, unpacked.
 
     Raises:
-        LogFault: a batch cannot be read; all before it have been given. Where it is one of a
+        BadBatch: a batch cannot be read; all before it have been given. Where it is one of a
             batch's records, reading them again raises it, behind those that are good.
     """
     upcoming = [(first_offset, producer) for producer, first_offset in aborted]
     heapify(upcoming)
     aborting: set[int] = set()
-    for span in spans:
+    for span, following in zip_longest(spans, spans[1:]):
         if google_crc32c.value(bytes(span.data[_CRC_FROM:])) != span.crc:
-            raise LogFault(
-                f"partition {partition}: the batch at offset {span.base_offset} has a wrong CRC"
-            )
+            # Its own word on where it ends is not to be trusted.
+            behind = following.base_offset if following else span.next_offset
+            raise _bad(partition, span._replace(next_offset=behind), "has a wrong CRC")
         while upcoming and upcoming[0][0] < span.next_offset:
             aborting.add(heappop(upcoming)[1])
         dropped = bool(span.attributes & _TRANSACTIONAL) and span.producer_id in aborting
@@ -165,7 +166,7 @@ def _parsed(partition: int, data: memoryview, span: Span) -> Iterator[Record]:
     try:
         yield from parse_records(data[_SMALLEST:], frame)
     except RecordError as error:
-        raise _unreadable(partition, span.base_offset, error) from error
+        raise _unreadable(partition, span, error) from error
 
 
 def _unpacked(partition: int, span: Span, batch_bytes: int) -> memoryview:
@@ -176,10 +177,14 @@ def _unpacked(partition: int, span: Span, batch_bytes: int) -> memoryview:
     try:
         return unpack(codec, packed, limit=batch_bytes, head=bytes(head))
     except UnpackError as error:
-        raise _unreadable(partition, span.base_offset, error) from error
+        raise _unreadable(partition, span, error) from error
 
 
-def _unreadable(partition: int, base_offset: int, error: ValueError) -> LogFault:
-    return LogFault(
-        f"partition {partition}: the batch at offset {base_offset} cannot be read: {error}"
+def _unreadable(partition: int, span: Span, error: ValueError) -> BadBatch:
+    return _bad(partition, span, f"cannot be read: {error}")
+
+
+def _bad(partition: int, span: Span, problem: str) -> BadBatch:
+    return BadBatch(
+        problem, partition=partition, offset=span.base_offset, next_offset=span.next_offset
     )

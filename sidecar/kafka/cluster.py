@@ -5,7 +5,8 @@ answers one request at a time a connection, and a long poll would hold up the re
 
 Brokers are asked in turn. One that fails is left alone for a while; when none of the
 known ones answers, the bootstrap addresses are tried again, for all brokers may have
-moved.
+moved. An address may have gone to a broker of another cluster: that one is passed by
+while a broker of ours answers, and believed when none does.
 """
 
 import asyncio
@@ -50,6 +51,14 @@ class TopicMetadata(NamedTuple):
     broker: str
 
 
+class _Answer(NamedTuple):
+    """What one address told: of the topic, and who the cluster's brokers are."""
+
+    metadata: TopicMetadata
+    brokers: dict[int, Address]
+    address: Address
+
+
 class PartitionEnd(NamedTuple):
     """An end of one partition's log, or why it is not known."""
 
@@ -73,6 +82,7 @@ class Cluster:
         self._opening: defaultdict[Address, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._left_alone: dict[Address, float] = {}
         self._last: Address | None = None
+        self._id = ""
 
     async def metadata(self, topic: str) -> TopicMetadata:
         """Ask the next broker about a topic.
@@ -82,14 +92,19 @@ class Cluster:
             Unsupported: one is too old.
         """
         faults: dict[Address, BrokerFault] = {}
+        others: list[_Answer] = []
         for address in self._candidates():
-            if address in faults:
-                continue
             try:
-                return await self._metadata_from(address, topic)
+                answer = await self._metadata_from(address, topic)
             except BrokerFault as fault:
                 faults[address] = fault
                 self._left_alone[address] = self._clock() + _LEFT_ALONE_S
+                continue
+            if self._id in {"", answer.metadata.cluster_id}:
+                return self._believe(answer)
+            others.append(answer)
+        if others:
+            return self._believe(others[0])
         waits = {fault.wait for fault in faults.values()}
         raise BrokerFault(
             "; ".join(dict.fromkeys(str(fault) for fault in faults.values())),
@@ -184,17 +199,21 @@ class Cluster:
         known.sort(key=lambda address: self._left_alone.get(address, 0.0) > now)
         return list(dict.fromkeys(chain(known, self.settings.bootstrap)))
 
-    async def _metadata_from(self, address: Address, topic: str) -> TopicMetadata:
+    def _believe(self, answer: _Answer) -> TopicMetadata:
+        self.brokers, self._last = answer.brokers, answer.address
+        self._id = answer.metadata.cluster_id
+        return answer.metadata
+
+    async def _metadata_from(self, address: Address, topic: str) -> _Answer:
         connection = await self._connection(address)
         sent_at = self._clock()
         response = await ask(connection, MetadataRequest(topic))
         brokers = {node: (host, port) for node, host, port, _, _ in response.brokers}
         if not brokers or not response.topics:
             raise BrokerFault(f"{address[0]}:{address[1]} names no brokers or topics yet")
-        self.brokers, self._last = brokers, address
         error_code, _, topic_id, _, partitions, _, _ = response.topics[0]
         leaders = {number: Leader(node, epoch) for _, number, node, epoch, *_ in partitions}
-        return TopicMetadata(
+        metadata = TopicMetadata(
             sent_at,
             response.cluster_id or "",
             topic_id,
@@ -202,6 +221,7 @@ class Cluster:
             leaders,
             f"{address[0]}:{address[1]}",
         )
+        return _Answer(metadata, brokers, address)
 
     async def _connection(self, address: Address) -> AIOKafkaConnection:
         async with self._opening[address]:

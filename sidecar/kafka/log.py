@@ -13,7 +13,7 @@ from ..core.model import Batch, Fetched
 from ..core.progress import Leader, Wait
 from ..core.served import Trouble, incarnation_of
 from .cluster import Cluster
-from .errors import BrokerFault, KafkaFault, LogFault
+from .errors import BadBatch, BrokerFault, KafkaFault, LogFault, leaves_of
 from .reader import Reader
 from .settings import KafkaSettings
 from .topic import Start, Topic, locate, stable_ends
@@ -58,6 +58,8 @@ async def read_log(
         try:
             async for part in relay.parts(ends, reading):
                 yield part
+        except LogFault as fault:
+            raise LogFault(f"topic {topic!r}: {fault}") from fault
         finally:
             reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -120,7 +122,13 @@ class _Relay:
         """No matter: a log that was cut is a fault by itself."""
 
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
-        """No matter: whoever reads has a time limit of its own."""
+        """A batch that cannot be read ends it; else whoever reads has a time limit of its own."""
+        if wait is Wait.BAD_BATCH:
+            raise LogFault(f"partition {partition}: {detail}")
+
+    def skips(self, bad: BadBatch) -> bool:
+        """What is compared is all of it."""
+        raise bad
 
     def added(self, partition: int, start: Start) -> None:
         """What is read once has the partitions with which it began."""
@@ -138,7 +146,4 @@ async def _raise_fault(reading: asyncio.Task[None]) -> None:
     try:
         await reading
     except* KafkaFault as group:
-        fault: BaseException = group
-        while isinstance(fault, BaseExceptionGroup):
-            fault = fault.exceptions[0]
-        raise fault from group
+        raise leaves_of(group)[0] from group

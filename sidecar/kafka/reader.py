@@ -9,25 +9,25 @@ A new leader is fetched from at once and asked for the end of its log beside tha
 (ListOffsets), again and again until it knows: only then does what it says of its high
 watermark count. The first leaders have told theirs when the topic was found.
 
-The rules for what ends the reading: a topic is another one, or gone, only when its
-leader does not know its id *and* metadata says so too, for one broker alone may lag
-behind its cluster. A cut log and bytes that cannot be read end it at once. In each case
-going on would show a table that is not the fold of the log.
+What ends the reading is a topic that is another one, or gone (`topology`), and a log that
+was cut: going on would show a table that is not the fold of the log. A batch that cannot
+be read stops its partition alone, at that batch: it is asked for again now and then, for
+another replica may have it whole. Whoever wishes lets it be passed over.
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from ..core.model import Fetched
 from ..core.progress import Leader, Wait
 from .assignment import ERROR_NAMES, Assigned, no_end_yet, plan, stopped_by
 from .backoff import Backoff
-from .cluster import Cluster, TopicMetadata
+from .cluster import Cluster
 from .connection import Frames
-from .errors import BrokerFault, LogFault
-from .topic import Start, Topic, starts_of
+from .errors import BadBatch, BrokerFault
+from .topic import Topic
+from .topology import Identity, Topology, TopologySink, assigned
 from .wire import LATEST, FetchAnswer, FetchResponse, Wanted, encode_fetch, parse_fetch
 
 __all__ = ["Reader", "Sink"]
@@ -35,22 +35,25 @@ __all__ = ["Reader", "Sink"]
 _MAX_WAIT_MS = 500
 _MAX_BYTES = 16 << 20
 _PARTITION_BYTES = 1 << 20
-_TOPOLOGY_S = 1.0
 _RETRY_S = 0.1
 _DENIED_S = 1.0
 _ENDS_S = 1.0
 _UNKNOWN_TOPIC_ID = 100
-_UNKNOWN_TOPIC = 3
+_FOR_AN_OPERATOR = {Wait.AUTHORIZATION, Wait.BAD_BATCH}  # no hurry
 
 
-class Sink(Protocol):
+class Sink(TopologySink, Protocol):
     """Takes what is read; implemented by whoever folds it."""
 
     async def take(self, fetched: Fetched) -> None:
-        """Apply one partition's part of a response."""
+        """Apply one partition's part of a response.
 
-    def led_by(self, partition: int, leader: Leader) -> None:
-        """A partition has another leader, or another leader epoch."""
+        Raises:
+            BadBatch: what stands before it has been applied.
+        """
+
+    def skips(self, bad: BadBatch) -> bool:
+        """Whether a batch that cannot be read is passed over; true: it was counted."""
 
     def leader_ends_at(self, partition: int, leader: Leader, end: int, told_at: float) -> None:
         """A new leader told at `told_at` (seconds) its high watermark: it knows it now.
@@ -58,17 +61,13 @@ class Sink(Protocol):
         All that was accepted from the leaders before it has been taken.
         """
 
-    def waits(self, partition: int, wait: Wait, detail: str) -> None:
-        """A partition waits, or does so no longer (`Wait.NOTHING`)."""
 
-    def added(self, partition: int, start: Start) -> None:
-        """The topic has another partition, which is followed from its log start on."""
+class _Accepted(NamedTuple):
+    """Part of a response, and where its partition stood: what follows a bad batch is not taken."""
 
-    def listed(self, sent_at: float) -> None:
-        """Metadata asked at `sent_at` (seconds) lists no partition that is not followed."""
-
-    def broker_error(self, name: str) -> None:
-        """A broker answered an error or was lost; for counting."""
+    part: Assigned
+    reset: int
+    fetched: Fetched
 
 
 class _Flight(NamedTuple):
@@ -94,40 +93,28 @@ class Reader:
         self._topic = topic
         self._sink = sink
         self._clock = clock
-        self._parts = {
-            number: Assigned(number, start.log_start_offset, start.leader, told=start.leader)
-            for number, start in topic.partitions.items()
-        }
+        self._parts = assigned(topic.partitions)
         self._delivering = asyncio.Lock()
-        self._moved = asyncio.Event()
-        self._stale = asyncio.Event()
+        self._identity = Identity(topic)
+        self._topology = Topology(cluster, self._identity, self._parts, sink, self._delivering)
 
     async def run(self) -> None:
         """Read until cancelled.
 
         Raises (in an ExceptionGroup):
-            LogFault: the log can not be followed any further.
+            LogCut, TopicGone: the log can not be followed any further.
             Unsupported: a broker is too old.
         """
-        try:
-            await self._run()
-        except* LogFault as faults:
-            fault: BaseException = faults
-            while isinstance(fault, BaseExceptionGroup):
-                fault = fault.exceptions[0]
-            raise LogFault(f"topic {self._topic.name!r}: {fault}") from faults
-
-    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             followed: set[int] = set()
-            tasks.create_task(self._follow_topology())
+            tasks.create_task(self._topology.follow())
             while True:
                 leaders = {part.leader.node for part in self._parts.values()} - {-1}
                 for node in leaders - followed:
                     tasks.create_task(self._follow_leader(node))
                     tasks.create_task(self._follow_ends(node))
                 followed |= leaders
-                await self._moved.wait()
+                await self._topology.moved()
 
     # Fetching from one leader
 
@@ -135,7 +122,7 @@ class Reader:
         backoff = Backoff()
         while True:
             if not self._led_by(node):
-                await self._moved.wait()
+                await self._topology.moved()
                 continue
             try:
                 frames = await self._cluster.fetch_connection(node)
@@ -145,7 +132,7 @@ class Reader:
                     frames.close()
             except BrokerFault as fault:
                 self._blame(node, fault)
-                await self._pause(backoff.next_s())
+                await self._topology.moved_within(backoff.next_s())
 
     async def _poll(self, node: int, frames: Frames, backoff: Backoff) -> None:
         turn = 0
@@ -153,7 +140,7 @@ class Reader:
         while self._led_by(node):
             flight = flight or self._send(node, frames, turn)
             if flight is None:
-                await self._pause(_RETRY_S)
+                await self._topology.moved_within(_RETRY_S)
                 continue
             response = await self._answer(flight, frames)
             backoff.reset()
@@ -202,8 +189,9 @@ class Reader:
             raise BrokerFault(f"{frames.address} answers a fetch with {name}")
         return response
 
-    def _accept(self, node: int, flight: _Flight, response: FetchResponse) -> list[Fetched]:
+    def _accept(self, node: int, flight: _Flight, response: FetchResponse) -> list[_Accepted]:
         accepted = []
+        arrived_at = self._clock()
         alone = len(flight.asked) == 1 and not response.throttle_ms
         for answer in response.answers:
             part = self._parts.get(answer.partition)
@@ -214,32 +202,52 @@ class Reader:
             if answer.error_code:
                 self._stop(part, answer)
                 continue
-            accepted.append(
-                part.accept(
+            self._identity.confirm(part.partition)
+            try:
+                fetched = part.accept(
                     answer,
                     sent_at=flight.sent_at,
+                    arrived_at=arrived_at,
                     alone=alone,
                     committed=self._committed,
                     batch_bytes=self._cluster.settings.batch_bytes,
                 )
-            )
+            except BadBatch as bad:
+                self._pass_or_stay(part, bad)
+            else:
+                accepted.append(_Accepted(part, part.resets, fetched))
         return accepted
 
-    async def _deliver(self, accepted: list[Fetched]) -> None:
+    async def _deliver(self, accepted: list[_Accepted]) -> None:
         async with self._delivering:
-            for fetched in accepted:
-                await self._sink.take(fetched)
+            for part, reset, fetched in accepted:
+                if reset != part.resets:
+                    continue
+                try:
+                    await self._sink.take(fetched)
+                except BadBatch as bad:
+                    self._pass_or_stay(part, bad)
+
+    def _pass_or_stay(self, part: Assigned, bad: BadBatch) -> None:
+        self._sink.broker_error("BAD_BATCH")
+        if self._sink.skips(bad) and bad.next_offset is not None:
+            part.reset(bad.next_offset)
+            return
+        part.reset(bad.offset)
+        part.retry.not_before = self._clock() + _DENIED_S
+        self._sink.waits(part.partition, Wait.BAD_BATCH, bad.detail)
 
     def _stop(self, part: Assigned, answer: FetchAnswer) -> None:
         self._count(answer.error_code)
         wait, detail = stopped_by(answer.error_code, part.partition, self._topic.name)
-        part.unknown_id = answer.error_code == _UNKNOWN_TOPIC_ID
+        if answer.error_code == _UNKNOWN_TOPIC_ID:
+            self._identity.deny(part.partition)
         self._sink.waits(part.partition, wait, detail)
-        if wait is Wait.AUTHORIZATION:  # for an operator: no hurry
+        if wait in _FOR_AN_OPERATOR:
             part.retry.not_before = self._clock() + _DENIED_S
             return
         part.retry.failed(self._clock())
-        self._stale.set()
+        self._topology.refresh()
 
     def _count(self, error_code: int) -> None:
         self._sink.broker_error(ERROR_NAMES.get(error_code, str(error_code)))
@@ -248,7 +256,7 @@ class Reader:
         self._sink.broker_error("BROKER_LOST")
         for part in self._led_by(node):
             self._sink.waits(part.partition, fault.wait, str(fault))
-        self._stale.set()
+        self._topology.refresh()
 
     async def _throttled(self, node: int, throttle_ms: int) -> None:
         for part in self._led_by(node):
@@ -273,13 +281,13 @@ class Reader:
             asked = {part.partition: part.leader for part in led if part.leader != part.told}
             if not asked:
                 backoff.reset()
-                await self._moved.wait()
+                await self._topology.moved()
                 continue
             told = await self._ask_ends(asked)
             for number in told:
                 self._parts[number].told = asked[number]
             if len(told) < len(asked):
-                await self._pause(backoff.next_s())
+                await self._topology.moved_within(backoff.next_s())
 
     async def _ask_ends(self, asked: dict[int, Leader]) -> list[int]:
         """Ask one broker; give the partitions whose end it told."""
@@ -304,74 +312,3 @@ class Reader:
     def _name_wait(self, leader: Leader, number: int, wait: Wait, detail: str) -> None:
         if leader == self._parts[number].leader:
             self._sink.waits(number, wait, detail)
-
-    # Following who leads
-
-    async def _follow_topology(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_TOPOLOGY_S):
-                    await self._stale.wait()
-                await asyncio.sleep(_RETRY_S)
-            self._stale.clear()
-            try:
-                await self._take_metadata(await self._cluster.metadata(self._topic.name))
-            except BrokerFault:
-                # The partitions say what they wait for; staleness counts from the last answer.
-                self._sink.broker_error("METADATA_UNANSWERED")
-
-    async def _take_metadata(self, metadata: TopicMetadata) -> None:
-        self._check_identity(metadata)
-        if metadata.error_code or metadata.topic_id != self._topic.id:
-            return
-        added = metadata.leaders.keys() - self._parts.keys()
-        for number in metadata.leaders.keys() - added:
-            self._lead(self._parts[number], metadata.leaders[number])
-        with_leader = {n: metadata.leaders[n] for n in added if metadata.leaders[n].node >= 0}
-        if with_leader:
-            await self._add(with_leader)
-        if metadata.leaders.keys() == self._parts.keys():
-            self._sink.listed(metadata.sent_at)
-
-    async def _add(self, leaders: dict[int, Leader]) -> None:
-        """Follow partitions that the topic was given, from their log start on."""
-        starts = await starts_of(self._cluster, self._topic.name, leaders)
-        async with self._delivering:
-            for number, start in starts.items():
-                self._sink.added(number, start)
-                self._parts[number] = Assigned(
-                    number, start.log_start_offset, start.leader, told=start.leader
-                )
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    def _check_identity(self, metadata: TopicMetadata) -> None:
-        if metadata.cluster_id != self._topic.cluster_id:
-            raise LogFault(
-                f"{metadata.broker} belongs to another cluster ({metadata.cluster_id}, not "
-                f"{self._topic.cluster_id}); start again to read from it"
-            )
-        if not any(part.unknown_id for part in self._parts.values()):
-            return
-        if metadata.error_code == _UNKNOWN_TOPIC:
-            raise LogFault("it was deleted; start again to wait for a new one")
-        if not metadata.error_code and metadata.topic_id != self._topic.id:
-            raise LogFault(
-                f"it was deleted and created again (its id was {self._topic.id} and is "
-                f"{metadata.topic_id}); start again to read the new one"
-            )
-
-    def _lead(self, part: Assigned, leader: Leader) -> None:
-        if leader.node < 0:
-            self._sink.waits(part.partition, Wait.LEADER, "the partition has no leader")
-        if leader == part.leader or leader.epoch < part.leader.epoch:
-            return
-        part.leader, part.retry.not_before, part.empty = leader, 0.0, 0
-        self._sink.led_by(part.partition, leader)
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._moved.wait()

@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from .addresses import is_loopback
 from .problems import ConfigError, Problem
-from .settings import SECRETS, Config
+from .settings import SECRETS, Config, TableSettings
 from .sources import (
     Given,
     SettingPath,
@@ -34,7 +34,7 @@ from .sources import (
     from_flags,
 )
 
-__all__ = ["Config", "ConfigError", "Problem", "load", "notes", "schema"]
+__all__ = ["Config", "ConfigError", "Problem", "TableSettings", "load", "notes", "schema"]
 
 _EXPECTED: Final = {
     "string_type": "text",

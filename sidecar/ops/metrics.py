@@ -94,7 +94,8 @@ METRICS: Final = (
         "counter",
         ("table", "reason"),
         "",
-        "Generations begun since the start, by why: so far only start.",
+        "Generations begun since the start, by why: start, log_cut, topic_replaced, unsupported, "
+        "bug.",
     ),
     Family(
         "sidecar_records_applied_total",
@@ -103,6 +104,21 @@ METRICS: Final = (
         "",
         "Records read by the served generation: change, unchanged (told apart once it is ready), "
         "tombstone, null_key (left out).",
+    ),
+    Family(
+        "sidecar_entries_dropped_total",
+        "counter",
+        ("table", "reason"),
+        "",
+        "Entries that went without a tombstone: expired (the log begins behind them now), "
+        "missed_tombstone (it was compacted away before it was read).",
+    ),
+    Family(
+        "sidecar_batches_skipped_total",
+        "counter",
+        _TABLE,
+        "",
+        "Batches that could not be read and were passed over, as the table's definition says.",
     ),
     Family(
         "sidecar_undecodable_total", "counter", _TABLE, "", "Values that are not of the format."
@@ -220,6 +236,10 @@ def _add_view(samples: _Samples, name: str, view: View, now: float) -> None:
     staleness_ms = view.staleness_ms(now)
     if staleness_ms is not None:
         samples["sidecar_table_staleness_seconds"].append(((name,), staleness_ms / 1000))
+    dropped = {"expired": counters.expired, "missed_tombstone": counters.missed_tombstones}
+    for reason, count in dropped.items():
+        samples["sidecar_entries_dropped_total"].append(((name, reason), count))
+    samples["sidecar_batches_skipped_total"].append(((name,), counters.skipped_batches))
     kinds = {
         "change": counters.records - counters.tombstones - counters.unchanged,
         "unchanged": counters.unchanged,

@@ -50,7 +50,7 @@ _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _Mechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 _Isolation: TypeAlias = Literal["read_committed", "read_uncommitted"]
 _Format: TypeAlias = Literal["bytes", "utf8", "json"]
-_Rebuild: TypeAlias = Literal["keep_old"]
+_Rebuild: TypeAlias = Literal["keep_old", "drop_old", "refuse"]
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MAX_MESSAGE: Final = 2**31 - 1
@@ -192,14 +192,26 @@ class TableSettings(_Section):
     min_entries: Annotated[int, Field(ge=0)] = Field(
         0, description="with fewer entries the table does not become ready"
     )
-    rebuild: Annotated[_Rebuild, _choice(_Rebuild, later=("drop_old", "refuse"))] = Field(
-        "keep_old", description="what answers while a table is read anew"
+    rebuild: Annotated[_Rebuild, _choice(_Rebuild)] = Field(
+        "keep_old",
+        description="when a log was cut: keep_old answers, STALE, until the table was read anew; "
+        "drop_old: nothing answers meanwhile; refuse: nothing is read anew before a restart",
     )
     stale_after_ms: Annotated[_Milliseconds, Field(ge=1)] = Field(
         5000, description="staleness in ms from which the table is STALE"
     )
     open_transaction_wait_ms: _Milliseconds = Field(
         75_000, description="how long, in ms, a bootstrap waits for an open transaction"
+    )
+    delete_retention_ms: _Milliseconds | None = Field(
+        None,
+        description="for how long the topic keeps tombstones, ms; only used where the brokers do "
+        "not tell (without DescribeConfigs on the topic)",
+    )
+    skip_bad_batches: bool = Field(
+        default=False,
+        description="pass over batches that cannot be read, and count them; else they stop the "
+        "table where they stand",
     )
     indexes: Annotated[Mapping[str, str], AfterValidator(_none_yet)] = Field(
         {}, description="name: JSON path", json_schema_extra={"maxProperties": 0}

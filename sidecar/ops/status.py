@@ -9,12 +9,13 @@ the entries and counters, which go on moving under the copy.
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..core.counters import Counters
 from ..core.progress import Progress, Wait
-from ..core.served import Served, Source
-from ..core.table import Counters
+from ..core.served import Generation, Served, Source
+from ..core.view import View
 from .heartbeat import Heartbeat
 from .recorder import Recorder
 
@@ -43,11 +44,16 @@ class Observed:
 def still(served: Served) -> Served:
     """A copy that no other thread changes, except for the table's entries and counters."""
     copied = copy.copy(served)
-    if copied.view is not None:
-        view = copy.copy(copied.view)
-        view.progress = dict(view.progress)
-        copied.view = view
+    copied.current, copied.next = _still(copied.current), _still(copied.next)
     return copied
+
+
+def _still(generation: Generation | None) -> Generation | None:
+    if generation is None:
+        return None
+    view = copy.copy(generation.view)
+    view.progress = dict(view.progress)
+    return replace(generation, view=view)
 
 
 def table_status(served: Served, now: float) -> dict[str, Any]:
@@ -59,7 +65,6 @@ def table_status(served: Served, now: float) -> dict[str, Any]:
     """
     table = still(served)
     definition, view, source = table.definition, table.view, table.source or Source("", "", 0)
-    partitions = sorted(view.progress.values(), key=_number) if view else []
     done, total = view.offsets_done() if view else (0, 0)
     return {
         "name": definition.name,
@@ -84,7 +89,8 @@ def table_status(served: Served, now: float) -> dict[str, Any]:
         "bootstrap_offsets": {"done": done, "total": total},
         "eta_ms": table.eta_ms(now),
         "counters": _counters(view.table.counters if view else Counters(), table.fetched_bytes),
-        "partitions": [partition_status(progress, now) for progress in partitions],
+        "partitions": _partitions(view, now),
+        "next_partitions": _partitions(table.next.view if table.next else None, now),
     }
 
 
@@ -111,6 +117,11 @@ def partition_status(progress: Progress, now: float) -> dict[str, Any]:
     }
 
 
+def _partitions(view: View | None, now: float) -> list[dict[str, Any]]:
+    known = sorted(view.progress.values(), key=_number) if view else []
+    return [partition_status(progress, now) for progress in known]
+
+
 def _number(progress: Progress) -> int:
     return progress.partition
 
@@ -121,5 +132,8 @@ def _counters(counters: Counters, fetched_bytes: int) -> dict[str, int]:
         "tombstones": counters.tombstones,
         "null_keys": counters.null_keys,
         "unchanged": counters.unchanged,
+        "expired": counters.expired,
+        "skipped_batches": counters.skipped_batches,
+        "missed_tombstones": counters.missed_tombstones,
         "fetched_bytes": fetched_bytes,
     }

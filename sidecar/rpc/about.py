@@ -45,6 +45,8 @@ def table_info(served: Served, now: float, undecodable: int) -> pb.TableInfo:
         _add_view(info, served.view, now)
         info.counters.fetched_bytes = served.fetched_bytes
         info.counters.undecodable = undecodable
+    if served.next is not None:
+        info.next_partitions.extend(_partitions(served.next.view, now))
     return info
 
 
@@ -62,8 +64,14 @@ def _add_view(info: pb.TableInfo, view: View, now: float) -> None:
     info.counters.unchanged = counters.unchanged
     info.counters.expired = counters.expired
     info.counters.cross_partition_keys = view.table.cross_partition_keys
+    info.counters.skipped_batches = counters.skipped_batches
+    info.counters.missed_tombstones = counters.missed_tombstones
+    info.partitions.extend(_partitions(view, now))
+
+
+def _partitions(view: View, now: float) -> list[pb.PartitionInfo]:
     by_number = sorted(view.progress.values(), key=lambda progress: progress.partition)
-    info.partitions.extend(partition_info(progress, now) for progress in by_number)
+    return [partition_info(progress, now) for progress in by_number]
 
 
 def partition_info(progress: Progress, now: float) -> pb.PartitionInfo:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from ..core.served import Served
+from ..core.served import Served, TableState
 from .calls import Calls
 from .errors import shutting_down
 from .ports import Changed
@@ -84,6 +84,6 @@ class Readiness:
             await self._round.wait()
 
     def _settled(self, served: Served) -> bool:
-        if served.view is None and served.trouble.final:
+        if served.state(self._clock()) is TableState.FAILED:
             served.read(self._clock())
         return served.ready

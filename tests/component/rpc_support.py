@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from sidecar._pb import admin_pb2_grpc, cache_pb2_grpc
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.core.progress import Leader, Progress
-from sidecar.core.served import Definition, Served, Source
+from sidecar.core.served import Definition, Generation, Served, Source
 from sidecar.core.view import View
 from sidecar.rpc.ports import Limits, ServerInfo
 from sidecar.rpc.server import Server
@@ -106,13 +106,18 @@ def view_of(name="users", *, partitions=1, target=0, generation=GENERATION, head
 
 def fold(served, *records, partition=0, end=None, sent_at=1000.0, timestamp_type=0):
     """Fold records in; the partition's log ends behind the last one, or at `end`."""
-    end = end if end is not None else (records[-1].offset + 1 if records else 0)
-    batch = Batch(records, origin_of(partition, timestamp_type), 0, end)
-    fetched = Fetched(partition, iter([batch]), LogBounds(0, end, end), sent_at, None, 0)
-    for _ in served.view.fold(fetched, 1000):
-        pass
+    view = served.view
+    fold_into(view, *records, partition=partition, end=end, sent_at=sent_at, kind=timestamp_type)
     served.try_ready(sent_at)
-    served.arrivals.reached(partition, served.view.progress[partition].position)
+    served.arrivals.reached(partition, view.progress[partition].position)
+
+
+def fold_into(view, *records, partition=0, end=None, sent_at=1000.0, kind=0):
+    end = end if end is not None else (records[-1].offset + 1 if records else 0)
+    batch = Batch(records, origin_of(partition, kind), 0, end)
+    fetched = Fetched(partition, iter([batch]), LogBounds(0, end, end), sent_at, None, 0)
+    for _ in view.fold(fetched, 1000):
+        pass
 
 
 def table(name="users", *records, now=1000.0, **definition):
@@ -128,15 +133,18 @@ def bootstrapping(name="users", *, target=100, **definition):
     """A table that is being read."""
     served = Served(Definition(name=name, topic=f"{name}-topic", **definition))
     view = view_of(name, target=target, headers=served.definition.headers)
-    served.begin(Source("cluster", "topic-id", INCARNATION, "compact", 86_400_000), view, 990.0)
+    served.begin(
+        Generation(Source("cluster", "topic-id", INCARNATION, "compact", 86_400_000), view, 990.0)
+    )
     return served
 
 
 def swap(served, *records, generation=GENERATION + 1):
     """Serve another generation with these (key, value) records."""
     view = view_of(served.definition.name, target=len(records), generation=generation)
-    served.begin(served.source, view, 1000.0)
-    fold(served, *(Rec(n, *r) for n, r in enumerate(records)))
+    served.begin(Generation(served.source, view, 1000.0))
+    fold_into(view, *(Rec(n, *r) for n, r in enumerate(records)))
+    assert served.try_ready(1000.0)
 
 
 class Client:

@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.core.errors import Reason
 from sidecar.core.progress import Leader, Progress, Wait
-from sidecar.core.served import Definition, Served, Source, Trouble
+from sidecar.core.served import Definition, Generation, Served, Source, Trouble
 from sidecar.core.view import View
 from sidecar.ops.heartbeat import Heartbeat
 from sidecar.ops.http import AddressFault, HttpServer
@@ -25,7 +25,9 @@ from sidecar.ops.status import Observed
 def table(name="users", *, position=0, required=True, **view):
     served = Served(Definition(name=name, topic=f"{name}-topic", required=required))
     progress = Progress(0, position, 10, leader=Leader(3, 7))
-    served.begin(Source("cluster", "topic-id", 5), View(name, 5, 6, [progress], **view), 1.0)
+    served.begin(
+        Generation(Source("cluster", "topic-id", 5), View(name, 5, 6, [progress], **view), 1.0)
+    )
     served.try_ready(3.0)
     return served
 
@@ -96,7 +98,7 @@ def test_a_sidecar_is_live_before_any_table_is(sidecar):
 
 def test_a_stuck_loop_is_told_by_livez_and_kafka_is_not(sidecar):
     broken = table()
-    broken.view, broken.trouble = None, Trouble(Reason.TABLE_FAILED, "no permission", final=True)
+    broken.drop(Trouble(Reason.TABLE_FAILED, "no permission", final=True), replaced=False)
     running = sidecar(broken)
     assert running.status("/livez") == 200
     running.now += 31
@@ -129,7 +131,7 @@ def test_startup_stays_done_when_a_table_is_replaced(sidecar):
     users.view.change(0, lambda progress: progress.advanced(10))
     users.try_ready(5.0)
     assert (running.status("/startupz"), running.status("/readyz")) == (200, 200)
-    users.view = None
+    users.drop(Trouble(), replaced=True)
     assert (running.status("/startupz"), running.status("/readyz")) == (200, 503)
 
 
@@ -217,8 +219,12 @@ def test_the_status_tells_everything_about_a_table(sidecar):
             "tombstones": 0,
             "null_keys": 0,
             "unchanged": 0,
+            "expired": 0,
+            "skipped_batches": 0,
+            "missed_tombstones": 0,
             "fetched_bytes": 0,
         },
+        "next_partitions": [],
     }
 
 
@@ -256,7 +262,7 @@ def test_the_page_escapes_what_it_shows(sidecar):
 
 def test_a_page_of_every_kind_of_table_can_be_made(sidecar):
     failed = table("failed")
-    failed.view, failed.trouble = None, Trouble(Reason.TABLE_FAILED, "no permission", final=True)
+    failed.drop(Trouble(Reason.TABLE_FAILED, "no permission", final=True), replaced=False)
     short = table("short", position=10, min_entries=5)
     running = sidecar(failed, short, table("done", position=10))
     assert "no permission" in running.get("/readyz")[1]

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.core.model import Batch, Fetched, LogBounds
 from sidecar.core.progress import Progress
-from sidecar.core.served import Definition, Served, Source
+from sidecar.core.served import Definition, Generation, Served, Source
 from sidecar.core.view import View
 from sidecar.ops.heartbeat import Heartbeat
 from sidecar.ops.metrics import METRICS, PROCESS_METRICS, markdown, registry_of
@@ -40,8 +40,8 @@ ROWS = [
 def served_table(target=4, high_watermark=7):
     served = Served(Definition(name="users", topic="t"))
     view = View("users", 1, 2, [Progress(0, 0, target)])
-    served.begin(Source("c", "t", 1), view, 10.0)
-    served.fetched_bytes = 300
+    served.begin(Generation(Source("c", "t", 1), view, 10.0))
+    served.current.fetched_bytes = 300
     fold(served, ROWS, high_watermark)
     served.try_ready(12.5)
     fold(served, [Row(4, b"a", b"1")], high_watermark)
@@ -212,9 +212,9 @@ def test_scraping_goes_on_while_the_loop_writes(busy_collector):
             seen.recorder.rpc(f"m{number % 50}", 0.1)
             served.view.progress[number % 200] = Progress(number, 0, 0)
             if number % 50 == 0:
-                view = served.view
-                served.view = None
-                served.view = view
+                current = served.current
+                served.current = None
+                served.current = current
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -230,7 +230,7 @@ def test_a_copy_stands_still_while_the_table_goes_on():
     served = served_table()
     copied = still(served)
     served.view.progress[1] = Progress(1, 0, 100)
-    served.view = None
+    served.current = None
     assert copied.ready
     assert list(copied.view.progress) == [0]
 

@@ -412,7 +412,7 @@ async def test_an_illegal_topic_name_is_no_wait():
     async with FakeCluster() as fake:
         fake.add_topic("a b").metadata_error = 17
         async with following(fake.bootstrap_servers, "a b") as table:
-            fault = await table.fault()
+            fault = await table.ended()
             assert isinstance(fault, Unsupported)
             assert "'a b' is not a legal topic name" in str(fault)
 

@@ -16,6 +16,7 @@ from support.producing import produce
 from support.tls import make_tls
 
 from sidecar.core.progress import Wait
+from sidecar.core.served import TableState
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.connection import open_connection
 from sidecar.kafka.errors import BrokerFault, Unsupported
@@ -146,14 +147,15 @@ async def test_a_broker_that_knows_none_of_our_requests_is_too_old():
         (3, (4, 9), "does not offer Metadata v12 (it has v4 to v9): Kafka 3.1 or newer is needed"),
     ],
 )
-async def test_a_broker_that_is_too_old_ends_the_following(api, versions, words):
+async def test_a_table_whose_broker_is_too_old_fails(api, versions, words):
     async with FakeCluster() as fake:
         fake.add_topic("t")
         fake.brokers[1].versions[api] = versions
         async with following(fake.bootstrap_servers, "t") as table:
-            fault = await table.fault()
-            assert isinstance(fault, Unsupported)
-            assert f"{fake.bootstrap_servers} {words}" in str(fault)
+            assert isinstance(await table.ended(), Unsupported)
+            await table.until(lambda: table.served.trouble.final, "failed")
+            assert f"{fake.bootstrap_servers} {words}" in table.served.trouble.sentence
+            assert table.served.state(0.0) is TableState.FAILED
 
 
 # Not there

@@ -7,8 +7,9 @@ from support.fake_broker import CLOSE, FakeCluster, always, edit
 from support.following import boottime, following
 
 from sidecar.core.progress import Wait
-from sidecar.kafka import reader
-from sidecar.kafka.errors import LogFault
+from sidecar.follower.feed import Feed
+from sidecar.kafka import reader, topology
+from sidecar.kafka.errors import LogCut
 
 NOT_YET = always(edit("t", 0, error_code=78, offset=-1))
 SENTENCE = "leader 2 (epoch 1) does not know its end yet (OFFSET_NOT_AVAILABLE)"
@@ -17,7 +18,7 @@ SENTENCE = "leader 2 (epoch 1) does not know its end yet (OFFSET_NOT_AVAILABLE)"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Metadata often, and fetches that do not wait long."""
-    monkeypatch.setattr(reader, "_TOPOLOGY_S", 0.02)
+    monkeypatch.setattr(topology, "_EVERY_S", 0.02)
     monkeypatch.setattr(reader, "_MAX_WAIT_MS", 20)
 
 
@@ -131,24 +132,25 @@ async def test_a_new_term_of_the_same_leader_is_asked_too():
             assert [each["current_leader_epoch"] for each in asked] == [1, 2]
 
 
-async def test_an_answer_under_way_across_the_change_makes_nothing_fresh():
+async def test_an_answer_under_way_across_the_change_makes_nothing_fresh(monkeypatch):
     gate, reached = asyncio.Event(), asyncio.Event()
+    take = Feed.take
 
-    async def held(fetched):
+    async def held(feed, fetched):
         reached.set()
         await gate.wait()
-        await take(fetched)
+        await take(feed, fetched)
 
     async with FakeCluster(brokers=2) as fake:
         part = written(fake)
         async with following(fake.bootstrap_servers, "t") as table:
             await table.until_ready()
-            take, table.follower.take = table.follower.take, held
+            monkeypatch.setattr(Feed, "take", held)
             await table.until(reached.is_set, "an answer accepted, and not yet folded")
             before = table.progress().fresh_as_of
             fake.brokers[2].script.list_offsets.append(NOT_YET)
             move(part, 2)
-            await table.until(lambda: table.follower.leaders == [(0, (2, 1))], "the change")
+            await table.until(lambda: table.leaders == [(0, (2, 1))], "the change")
             gate.set()
             await polls(table, fake, 4, node=2)
             assert table.progress().fresh_as_of == before
@@ -188,7 +190,7 @@ async def test_a_log_cut_below_the_target_is_ready_at_its_end(end, monkeypatch):
             await table.until(lambda: table.view.staleness_ms(boottime()) is not None, "freshness")
 
 
-async def test_a_log_cut_below_the_position_ends_the_reading_and_is_never_ready(monkeypatch):
+async def test_a_log_that_is_cut_below_the_position_is_read_anew(monkeypatch):
     monkeypatch.setattr(reader, "_PARTITION_BYTES", 1)
     async with FakeCluster(brokers=2) as fake:
         part = written(fake, batches=10)
@@ -197,10 +199,12 @@ async def test_a_log_cut_below_the_position_ends_the_reading_and_is_never_ready(
             await table.until_read({0: 3})
             part.leader = 2
             part.truncate(2)
-            fault = await table.fault()
-            assert isinstance(fault, LogFault)
+            fault = await table.ended()
+            assert isinstance(fault, LogCut)
             assert "cut" in str(fault)
             assert not table.ready
+            await table.until_ready()
+            assert table.values() == {b"0": b"1", b"1": b"1"}
 
 
 async def test_a_target_that_was_reached_is_not_moved_by_an_election():

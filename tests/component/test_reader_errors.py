@@ -1,4 +1,4 @@
-"""What a broker may answer to a fetch: what is waited out, and what ends the reading."""
+"""What a broker may answer to a fetch: what is waited out, and what ends a generation."""
 
 import gzip
 import struct
@@ -10,8 +10,8 @@ from support.fake_broker import FakeCluster, always, edit
 from support.following import boottime, following
 
 from sidecar.core.progress import Wait
-from sidecar.kafka import reader
-from sidecar.kafka.errors import LogFault
+from sidecar.kafka import topology
+from sidecar.kafka.errors import LogCut, TopicGone
 
 PASSING = {
     -1: "UNKNOWN_SERVER_ERROR",
@@ -29,13 +29,12 @@ PASSING = {
     100: "UNKNOWN_TOPIC_ID",
     103: "INCONSISTENT_TOPIC_ID",
 }
-FATAL = {1: "OFFSET_OUT_OF_RANGE", 2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPRESSION_TYPE",
-         87: "error 87"}  # fmt: skip
+UNREADABLE = {2: "CORRUPT_MESSAGE", 76: "UNSUPPORTED_COMPRESSION_TYPE"}
 
 
 @pytest.fixture
 def quick_metadata(monkeypatch):
-    monkeypatch.setattr(reader, "_TOPOLOGY_S", 0.02)
+    monkeypatch.setattr(topology, "_EVERY_S", 0.02)
 
 
 def written(fake, name="t", partitions=1):
@@ -45,9 +44,9 @@ def written(fake, name="t", partitions=1):
     return topic
 
 
-async def ends_with(table, *words):
-    fault = await table.fault()
-    assert isinstance(fault, LogFault), repr(fault)
+async def ends_with(table, *words, kind=LogCut):
+    fault = await table.ended()
+    assert isinstance(fault, kind), repr(fault)
     for each in words:
         assert each in str(fault), str(fault)
 
@@ -71,16 +70,30 @@ async def test_a_passing_error_is_named_counted_and_followed_by_new_metadata(cod
             assert "metadata" in asked[asked.index("fetch") :]
 
 
-@pytest.mark.parametrize("code", FATAL)
-async def test_an_error_that_does_not_pass_ends_the_reading(code):
+@pytest.mark.parametrize("code", UNREADABLE)
+async def test_a_batch_that_the_broker_cannot_give_stops_its_partition_alone(code):
     async with FakeCluster() as fake:
         topic = written(fake, partitions=2)
         async with following(fake.bootstrap_servers, "t") as table:
             await table.until_ready()
-            fake.script.fetch.append(edit("t", 1, error_code=code, records=b""))
-            await ends_with(table, "topic 't'", "partition 1", FATAL[code])
-            assert table.values() == {b"a": b"1"}
-            assert topic[1].next_offset == 1
+            fake.script.fetch.append(always(edit("t", 1, error_code=code, records=b"")))
+            await table.blocked(UNREADABLE[code], partition=1)
+            topic[0].write([(b"b", b"2")])
+            topic[1].write([(b"c", b"3")])
+            await table.until_read({0: 2, 1: 1})
+            assert table.ready
+            fake.script.fetch.clear()
+            await table.until_read({0: 2, 1: 2})
+            assert table.progress(1).waiting.wait is Wait.NOTHING
+
+
+async def test_an_error_that_nobody_knows_is_waited_out():
+    async with FakeCluster() as fake:
+        written(fake)
+        fake.script.fetch.append(edit("t", 0, error_code=87, records=b""))
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            assert table.has_waited(Wait.BROKER, "the leader answers error 87")
 
 
 async def test_one_partitions_error_does_not_hold_up_the_others():
@@ -219,11 +232,11 @@ async def test_a_deleted_topic_ends_the_reading():
         async with following(fake.bootstrap_servers, "t") as table:
             await table.until_ready()
             del fake.topics["t"]
-            await ends_with(table, "topic 't'", "deleted")
+            await ends_with(table, "deleted", kind=TopicGone)
         assert not any(each.body["allow_auto_topic_creation"] for each in fake.of("metadata"))
 
 
-async def test_a_topic_that_was_created_again_ends_the_reading_and_shows_nothing_of_the_new_one():
+async def test_a_topic_that_was_created_again_ends_the_reading():
     async with FakeCluster() as fake:
         old = written(fake)
         async with following(fake.bootstrap_servers, "t") as table:
@@ -231,9 +244,8 @@ async def test_a_topic_that_was_created_again_ends_the_reading_and_shows_nothing
             new = fake.add_topic("t")
             new[0].write([(b"x", b"1"), (b"y", b"2"), (b"z", b"3")])
             await ends_with(
-                table, "topic 't'", "created again", str(old.topic_id), str(new.topic_id)
+                table, "created again", str(old.topic_id), str(new.topic_id), kind=TopicGone
             )
-            assert table.values() == {b"a": b"1"}
 
 
 async def test_another_cluster_behind_the_same_address_ends_the_reading(quick_metadata):
@@ -242,7 +254,9 @@ async def test_another_cluster_behind_the_same_address_ends_the_reading(quick_me
         async with following(fake.bootstrap_servers, "t") as table:
             await table.until_ready()
             fake.cluster_id = "other-cluster"
-            await ends_with(table, "topic 't'", "another cluster", "other-cluster", "fake-cluster")
+            await ends_with(
+                table, "another cluster", "other-cluster", "fake-cluster", kind=TopicGone
+            )
 
 
 async def test_an_added_partition_is_followed_from_its_start(quick_metadata):
@@ -308,10 +322,7 @@ async def test_a_log_that_was_cut_and_has_grown_again_ends_the_reading():
             part.truncate(1)
             for at in range(5):
                 part.write([(b"%d" % at, b"new")])
-            await ends_with(
-                table, "topic 't'", "partition 0", "cut below offset 3", "epoch 0 ends at 1"
-            )
-            assert set(table.values().values()) == {b"old"}
+            await ends_with(table, "partition 0", "cut below offset 3", "epoch 0 ends at 1")
 
 
 async def test_a_log_that_was_cut_and_is_shorter_ends_the_reading():
@@ -323,7 +334,7 @@ async def test_a_log_that_was_cut_and_is_shorter_ends_the_reading():
             await table.until_ready()
             part.truncate(1, leader_epoch=0)
             fake.script.fetch.append(edit("t", 0, diverging_epoch=None, error_code=1))
-            await ends_with(table, "topic 't'", "partition 0", "OFFSET_OUT_OF_RANGE")
+            await ends_with(table, "partition 0", "OFFSET_OUT_OF_RANGE")
 
 
 @pytest.mark.parametrize("end", [2, 5])
@@ -398,7 +409,7 @@ BAD = {
 
 @pytest.mark.parametrize("codec", BAD)
 @pytest.mark.parametrize("together", [True, False], ids=["one response", "two"])
-async def test_bytes_that_cannot_be_read_end_the_reading_behind_the_good_records(codec, together):
+async def test_bytes_that_cannot_be_read_stop_the_partition_behind_the_good_ones(codec, together):
     bad, words = BAD[codec]
     async with FakeCluster() as fake:
         part = fake.add_topic("t", partitions=3)[2]
@@ -410,7 +421,7 @@ async def test_bytes_that_cannot_be_read_end_the_reading_behind_the_good_records
             if not together:
                 await table.until_read({0: 1, 1: 0, 2: 1})
                 part.batches.append(bad)
-            await ends_with(table, "topic 't'", "partition 2", words)
+            await table.blocked(words, partition=2)
             found = table.values()
             assert found.pop(b"x", b"1") == b"1"  # the good records of a batch with a bad end
             assert found == {b"good": b"1", b"zero": b"0"}
@@ -425,7 +436,7 @@ async def test_a_batch_with_bad_records_behind_good_ones_gives_the_good_ones():
         part.batches = [cut]
         part.next_offset = 3
         async with following(fake.bootstrap_servers, "t") as table:
-            await ends_with(table, "topic 't'", "partition 0", "cannot be read: record 3 of 3")
+            await table.blocked("cannot be read: record 3 of 3")
             assert table.values() == {b"a": b"1", b"b": b"2"}
             assert table.positions() == {0: 2}
 
@@ -440,12 +451,12 @@ async def test_header_keys_that_are_no_utf8_are_kept():
 
 
 @pytest.mark.parametrize("size", [1, 30, 61, 65])
-async def test_a_response_with_nothing_but_a_torn_batch_ends_the_reading(size):
+async def test_a_response_with_nothing_but_a_torn_batch_stops_the_partition(size):
     async with FakeCluster() as fake:
         fake.add_topic("t")[0].write([(b"a", b"1")])
         fake.script.fetch.append(always(edit("t", 0, records=GOOD[:size])))
         async with following(fake.bootstrap_servers, "t") as table:
-            await ends_with(table, "topic 't'", "partition 0", "offset 0", "cut off")
+            await table.blocked("offset 0", "cut off")
 
 
 async def test_aborted_bytes_need_not_be_readable_but_their_checksum_must_hold():
@@ -459,7 +470,7 @@ async def test_aborted_bytes_need_not_be_readable_but_their_checksum_must_hold()
         part.write([(b"x", b"1")], wrong_crc=True, producer_id=7, transactional=True)
         part.abort(7)
         async with following(fake.bootstrap_servers, "t") as table:
-            await ends_with(table, "partition 0", "offset 2 has a wrong CRC")
+            await table.blocked("offset 2 has a wrong CRC")
 
 
 # Throttling

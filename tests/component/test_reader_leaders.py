@@ -10,12 +10,12 @@ from support.following import following
 from support.process import free_port
 
 from sidecar.core.progress import Wait
-from sidecar.kafka import reader
+from sidecar.kafka import reader, topology
 
 
 @pytest.fixture
 def quick_metadata(monkeypatch):
-    monkeypatch.setattr(reader, "_TOPOLOGY_S", 0.02)
+    monkeypatch.setattr(topology, "_EVERY_S", 0.02)
 
 
 class Relay:
@@ -102,7 +102,7 @@ async def test_a_leader_that_moved_is_found_at_once_and_reading_goes_on_where_it
             part.write([(b"b", b"2")])
             await table.until_read({0: 2})
             assert table.view.table.counters.records == 2
-            assert table.follower.leaders == [(0, (2, 1))]
+            assert table.leaders == [(0, (2, 1))]
             first = next(each for each in fake.of("fetch")[before:] if each.node == 2)
             asked = first.partitions()["t", 0]
             assert (asked["fetch_offset"], asked["current_leader_epoch"]) == (1, 1)
@@ -135,7 +135,7 @@ async def test_an_older_term_that_a_lagging_broker_names_is_not_gone_back_to(qui
             await table.until(lambda: len(fake.of("metadata")) > asked + 4, "metadata of both")
             part.write([(b"b", b"2")])
             await table.until_read({0: 2})
-            assert table.follower.leaders == []
+            assert table.leaders == []
             assert {each.node for each in fake.of("fetch")} == {2}
 
 

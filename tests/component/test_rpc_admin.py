@@ -62,7 +62,7 @@ async def test_the_server_tells_version_and_limits():
 async def test_a_live_table_tells_everything_about_itself():
     records = [Rec(0, b"a", b"1"), Rec(1, b"a", None), Rec(2, None, b""), Rec(3, b"b", b"22")]
     served = bootstrapping("users", target=5, format="json")
-    served.fetched_bytes = 77
+    served.current.fetched_bytes = 77
     fold(served, *records, end=5, sent_at=1000.0)
     async with serving(served, clock=Clock(1000.5)) as client:
         info = await about(client)

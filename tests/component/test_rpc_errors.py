@@ -214,7 +214,7 @@ async def test_at_the_limit_an_answer_comes_or_is_refused_by_us(size):
 
 async def test_a_status_fits_its_trailers_whatever_it_has_to_tell():
     served = table("users")
-    served.view = view_of(partitions=5000)
+    served.current.view = view_of(partitions=5000)
     served.view.try_ready()
     async with serving(served) as client:
         failure = await refused(client, freshness=pb.Freshness(max_staleness_ms=1, wait_ms=0))

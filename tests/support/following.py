@@ -5,9 +5,9 @@
         assert table.values() == {b"k": b"v"}
 
 `until` polls and never sleeps for a fixed time; it fails at once when the follower
-has ended. A follower that ends must be asked why (`fault`), else leaving the context
-raises what it ended with. What the reader told its sink is kept in order, so that a
-wait that was over in a moment is seen too.
+has ended, and so does leaving the context. What ended a generation is
+kept (`ended`), and in order what the reader told its sink, so that a wait that was over
+in a moment is seen too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from support.oracle import Folded
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of, timestamp_type_of
 from sidecar.core.progress import Wait
 from sidecar.core.served import Definition, Served
-from sidecar.follower import Bell, Follower
+from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting
+from sidecar.follower.feed import Feed
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.settings import KafkaSettings
 
@@ -47,26 +48,40 @@ def addresses(bootstrap: str) -> tuple[tuple[str, int], ...]:
     return tuple((host, int(port)) for host, port in pairs)
 
 
-class _Noting(Follower):
-    """A follower that keeps what it is told."""
+class Told:
+    """What the reader and the follower said, in order."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self) -> None:
         self.waited: list[tuple[int, Wait, str]] = []
         self.troubles: list[Trouble] = []
         self.leaders: list[tuple[int, Leader]] = []
+        self.ended: list[Exception] = []
 
-    def waits(self, partition: int, wait: Wait, detail: str) -> None:
-        self.waited.append((partition, wait, detail))
-        super().waits(partition, wait, detail)
 
-    def led_by(self, partition: int, leader: Leader) -> None:
-        self.leaders.append((partition, leader))
-        super().led_by(partition, leader)
+def _noting(told: Told) -> type[Follower]:
+    """A follower that keeps what it is told."""
 
-    def _report(self, trouble: Trouble) -> None:
-        self.troubles.append(trouble)
-        super()._report(trouble)
+    class NotingFeed(Feed):
+        def waits(self, partition: int, wait: Wait, detail: str) -> None:
+            told.waited.append((partition, wait, detail))
+            super().waits(partition, wait, detail)
+
+        def led_by(self, partition: int, leader: Leader) -> None:
+            told.leaders.append((partition, leader))
+            super().led_by(partition, leader)
+
+    class NotingFollower(Follower):
+        feed_type = NotingFeed
+
+        def _report(self, trouble: Trouble) -> None:
+            told.troubles.append(trouble)
+            super()._report(trouble)
+
+        async def _lost(self, fault: Exception) -> str:
+            told.ended.append(fault)
+            return await super()._lost(fault)
+
+    return NotingFollower
 
 
 class Following:
@@ -84,10 +99,12 @@ class Following:
         self.served = Served(definition)
         self.cluster = Cluster(settings, clock)
         self.broker_errors: list[str] = []
-        self.follower = _Noting(
-            self.served, self.cluster, clock, Bell(),
-            count_error=self.broker_errors.append, **options,
+        self.told = Told()
+        setting = Setting(
+            served=self.served, cluster=self.cluster, clock=clock, changed=Bell(),
+            count_error=self.broker_errors.append, policy=Policy(**options),
         )  # fmt: skip
+        self.follower = _noting(self.told)(setting)
         self.task: asyncio.Task[None] | None = None
         self._asked = False
 
@@ -106,14 +123,19 @@ class Following:
         return self.served.ready
 
     @property
+    def leaders(self) -> list[tuple[int, Leader]]:
+        """Which leaders partitions were said to have."""
+        return self.told.leaders
+
+    @property
     def waited(self) -> list[tuple[int, Wait, str]]:
         """What partitions were said to wait for by the reader: (partition, wait, detail)."""
-        return self.follower.waited
+        return self.told.waited
 
     @property
     def sentences(self) -> list[str]:
         """What the table waited for before its topic was found, in order, none twice in a row."""
-        told = [trouble.sentence for trouble in self.follower.troubles]
+        told = [trouble.sentence for trouble in self.told.troubles]
         return [each for n, each in enumerate(told) if n == 0 or told[n - 1] != each]
 
     def progress(self, partition: int = 0) -> Progress:
@@ -166,19 +188,22 @@ class Following:
             f"positions {ends}", timeout,
         )  # fmt: skip
 
-    async def fault(self, timeout: float = 30) -> BaseException:
-        """Wait until it ends; give the one error that it ended with."""
-        assert self.task is not None
-        self._asked = True
-        done, _ = await asyncio.wait({self.task}, timeout=timeout)
-        if not done:
-            raise TimeoutError(f"after {timeout:.0f} s it has not ended; {self._state()}")
-        error = self.task.exception()
-        assert error is not None
-        while isinstance(error, BaseExceptionGroup):
-            assert len(error.exceptions) == 1, error.exceptions
-            error = error.exceptions[0]
-        return error
+    async def ended(self, number: int = 1, timeout: float = 30) -> Exception:
+        """Wait until so many generations have ended; give what ended the last of them."""
+        await self.until(lambda: len(self.told.ended) >= number, f"{number} ended", timeout)
+        return self.told.ended[number - 1]
+
+    async def blocked(self, *words: str, partition: int = 0) -> None:
+        """Wait until a partition says that a batch cannot be read."""
+        await self.until(
+            lambda: (
+                self.served.view is not None
+                and self.progress(partition).waiting.wait is Wait.BAD_BATCH
+            ),
+            "a batch that cannot be read",
+        )
+        detail = self.progress(partition).waiting.detail
+        assert not [word for word in words if word not in detail], detail
 
     def _state(self) -> str:
         waited = self.waited[-3:]
@@ -205,6 +230,8 @@ async def following(
     open_transaction_wait_s: float = 60,
     headers: bool = False,
     min_entries: int = 0,
+    rebuild: Rebuild = Rebuild.KEEP_OLD,
+    skip_bad_batches: bool = False,
     clock: Callable[[], float] = boottime,
     **settings: Any,
 ) -> AsyncIterator[Following]:
@@ -221,6 +248,8 @@ async def following(
         open_transaction_wait_s=open_transaction_wait_s,
         headers=headers,
         min_entries=min_entries,
+        rebuild=rebuild,
+        skip_bad_batches=skip_bad_batches,
         clock=clock,
     )
     table.task = asyncio.create_task(table.follower.run())

@@ -12,7 +12,7 @@ from sidecar.cli.findings import FAIL, OK, WARN, findings
 from sidecar.cli.sizing import ENTRY_BYTES, Facts, Size, pod_for, size_of
 from sidecar.core.model import Batch, Fetched, LogBounds
 from sidecar.core.progress import Leader, Progress
-from sidecar.core.served import Definition, Served, Source
+from sidecar.core.served import Definition, Generation, Served, Source
 from sidecar.core.view import View
 from sidecar.kafka.examine import BrokerFacts, Examined, PartitionFacts, Sample
 
@@ -309,7 +309,8 @@ def test_an_entry_is_counted_as_the_sidecar_counts_it():
         offset, key, value, timestamp, headers = 0, b"k", b"value", 0, ()
 
     served = Served(Definition(name="t", topic="t"))
-    served.begin(Source("cluster", "id", 7), View("t", 7, 8, (Progress(0, 0, 1),)), 0.0)
+    view = View("t", 7, 8, (Progress(0, 0, 1),))
+    served.begin(Generation(Source("cluster", "id", 7), view, 0.0))
     batch = Batch([Rec()], 0, 0, 1)
     list(served.view.fold(Fetched(0, iter([batch]), LogBounds(0, 1, 1), 1.0, None, 1), 5))
     assert served.memory_bytes() == ENTRY_BYTES + len(b"k" + b"value")

@@ -97,13 +97,8 @@ def file(tmp_path, monkeypatch):
         ),
         (
             "TABLES__USERS__REBUILD",
-            "drop_old",
-            "tables.users.rebuild: this version does not have drop_old yet, only keep_old",
-        ),
-        (
-            "TABLES__USERS__REBUILD",
-            "refuse",
-            "tables.users.rebuild: this version does not have refuse yet",
+            "keep",
+            "tables.users.rebuild: expected one of keep_old, drop_old, refuse",
         ),
         (
             "TABLES__USERS__INDEXES",

@@ -10,6 +10,7 @@ from sidecar.core.model import Batch, Fetched, LogBounds
 from sidecar.core.progress import Progress, Wait
 from sidecar.core.served import (
     Definition,
+    Generation,
     Served,
     Source,
     TableState,
@@ -31,7 +32,7 @@ class Rec:
 
 def served_of(*progress, began=100.0, **options):
     served = Served(DEFINITION)
-    served.begin(SOURCE, View("t", 7, 8, progress, **options), began)
+    served.begin(Generation(SOURCE, View("t", 7, 8, progress, **options), began))
     return served
 
 
@@ -100,16 +101,16 @@ def test_a_table_is_bootstrapping_until_it_is_ready():
     assert not served.try_ready(101.0)
     assert served.state(101.0) is TableState.BOOTSTRAPPING
     assert served.reason(101.0) == "2 of 4 offsets, 0 of 1 partitions caught up"
-    assert (served.ready, served.times.ready, served.bootstrap_ms()) == (False, 0.0, 0)
+    assert (served.ready, served.current.ready, served.bootstrap_ms()) == (False, 0.0, 0)
     served.view.change(0, lambda known: known.advanced(4))
     assert served.try_ready(103.5)
-    assert (served.ready, served.times.ready, served.bootstrap_ms()) == (True, 103.5, 3500)
+    assert (served.ready, served.current.ready, served.bootstrap_ms()) == (True, 103.5, 3500)
 
 
 def test_becoming_ready_is_told_once():
     served = ready()
     assert not served.try_ready(105.0)
-    assert served.times.ready == 100.0
+    assert served.current.ready == 100.0
     assert not Served(DEFINITION).try_ready(1.0)
 
 
@@ -156,13 +157,106 @@ def test_too_few_entries_hold_up_readiness_with_a_reason():
     assert "min_entries (1)" in served.reason(101.0)
 
 
-def test_a_new_generation_begins_its_times_and_counts_anew():
-    served = ready()
-    served.fetched_bytes = 99
+def built(*progress, incarnation=7, began=200.0, **options):
+    source = Source("cluster", "id", incarnation)
+    return Generation(source, View("t", incarnation, 9, progress, **options), began)
+
+
+def test_a_generation_takes_the_place_of_one_that_was_never_ready():
+    served = served_of(Progress(0, 0, 1))
+    served.current.fetched_bytes = 99
     assert served.generations == 1
-    served.begin(SOURCE, View("t", 7, 9, [Progress(0, 0, 1)]), 200.0)
+    served.begin(built(Progress(0, 0, 1)), "log_cut")
     assert (served.generations, served.fetched_bytes) == (2, 0)
-    assert (served.times.began, served.times.ready, served.ready) == (200.0, 0.0, False)
+    assert (served.current.began, served.current.ready, served.ready) == (200.0, 0.0, False)
+    assert served.next is None
+    assert served.begun == {"start": 1, "log_cut": 1}
+
+
+def test_a_generation_is_built_beside_one_that_answers_and_takes_its_place_when_ready():
+    served = ready()
+    served.cut_off("the log was cut")
+    following = built(Progress(0, 1, 4))
+    served.begin(following, "log_cut")
+    assert served.read(100.0).generation == 8
+    assert served.state(100.0) is TableState.STALE
+    assert served.reason(100.0) == (
+        "the log was cut; staleness is 0 ms; being read anew: 1 of 4 offsets, 0 of 1 partitions "
+        "caught up"
+    )
+    assert served.eta_ms(203.0) == 9000
+    assert not served.try_ready(203.0)
+    following.view.change(0, lambda known: known.advanced(4))
+    assert served.try_ready(204.0)
+    assert served.read(204.0).generation == 9
+    assert (served.current, served.next, served.fault) == (following, None, "")
+    assert served.bootstrap_ms() == 4000
+
+
+def test_a_fault_gives_up_what_was_built_and_keeps_what_answers():
+    served = ready()
+    served.begin(built(Progress(0, 1, 4)))
+    served.cut_off("the log was cut again")
+    assert served.next is None
+    assert served.read(100.0).generation == 8
+
+
+def test_what_is_too_small_does_not_take_the_place_of_what_answers():
+    served = ready()
+    served.begin(built(Progress(0, 0, 0), min_entries=1))
+    assert not served.try_ready(201.0)
+    assert served.read(201.0).generation == 8
+    assert "fewer than min_entries (1)" in served.next.view.describe_bootstrap()
+
+
+def test_a_table_whose_topic_is_gone_answers_nothing_until_the_next_one_was_read():
+    served = ready()
+    served.drop(Trouble(Reason.TOPIC_MISSING, "it was deleted"), replaced=True)
+    assert (served.view, served.source, served.memory_bytes()) == (None, None, 0)
+    assert served.state(100.0) is TableState.REPLACED
+    assert refusal(served).reason is Reason.TOPIC_MISSING
+    served.trouble = Trouble(Reason.TOPIC_REPLACED, "it is another one now")
+    served.begin(built(Progress(0, 0, 2), incarnation=8), "topic_replaced")
+    refused = refusal(served, partial=True)
+    assert refused.reason is Reason.TOPIC_REPLACED
+    assert refused.message == (
+        "table 't': it is another one now; being read anew: 0 of 2 offsets, 0 of 1 partitions "
+        "caught up"
+    )
+    assert served.state(100.0) is TableState.REPLACED
+    assert served.source.incarnation == 8
+    served.next.view.change(0, lambda known: known.advanced(2))
+    assert served.try_ready(201.0)
+    assert served.read(201.0).incarnation == 8
+    assert not served.replaced
+
+
+def test_a_topic_that_is_gone_before_the_table_was_ready_replaces_nothing():
+    served = served_of(Progress(0, 0, 1))
+    served.drop(Trouble(Reason.TOPIC_MISSING, "it was deleted"), replaced=True)
+    assert served.state(100.0) is TableState.BOOTSTRAPPING
+    served.begin(built(Progress(0, 0, 1)))
+    assert served.current is not None
+
+
+def test_a_table_that_was_dropped_on_purpose_is_bootstrapping():
+    served = ready()
+    served.drop(Trouble(Reason.BOOTSTRAPPING, "the log was cut"), replaced=False)
+    assert served.state(100.0) is TableState.BOOTSTRAPPING
+    assert refusal(served).reason is Reason.BOOTSTRAPPING
+
+
+def test_a_bad_batch_fails_a_table_that_was_never_ready_and_no_other():
+    served = served_of(Progress(0, 0, 1))
+    served.view.change(0, lambda known: known.waits(Wait.BAD_BATCH, 100.0, "wrong CRC"))
+    assert served.state(100.0) is TableState.FAILED
+    assert refusal(served).reason is Reason.TABLE_FAILED
+    assert "cannot be read: 0 of 1 offsets" in refusal(served).message
+    assert "partition 0: wrong CRC" in refusal(served).message
+    other = ready()
+    other.view.change(0, lambda known: known.waits(Wait.BAD_BATCH, 100.0, "wrong CRC"))
+    assert other.state(100.0) is TableState.LIVE
+    assert other.state(106.0) is TableState.STALE
 
 
 # The estimate

@@ -8,7 +8,7 @@ from support.batches import batch
 from sidecar.core.model import LogBounds
 from sidecar.core.progress import Leader, Wait
 from sidecar.kafka.assignment import Assigned, Last, acl_advice, no_end_yet, plan, stopped_by
-from sidecar.kafka.errors import LogFault
+from sidecar.kafka.errors import BadBatch, LogCut
 from sidecar.kafka.wire import FetchAnswer, Wanted
 
 LEADER = Leader(1, 4)
@@ -25,7 +25,9 @@ def answer_of(*batches, end=10, high_watermark=None, **more):
 
 
 def accept(part, *batches, alone=False, committed=True, **more):
-    return part.accept(answer_of(*batches, **more), sent_at=7.0, alone=alone, committed=committed)
+    return part.accept(
+        answer_of(*batches, **more), sent_at=7.0, arrived_at=8.0, alone=alone, committed=committed
+    )
 
 
 def one(offset, **more):
@@ -61,7 +63,7 @@ def test_a_part_of_a_batch_beside_other_partitions_is_asked_for_alone():
 
 
 def test_a_part_of_a_batch_that_was_asked_for_alone_is_a_fault_of_the_log():
-    with pytest.raises(LogFault, match=r"partition 0: the batch at offset 10 is cut off"):
+    with pytest.raises(BadBatch, match=r"partition 0: the batch at offset 10 is cut off"):
         accept(part_of(), one(10)[:50], end=30, alone=True)
 
 
@@ -74,15 +76,9 @@ def test_aborted_records_are_left_out_where_committed_ones_are_asked_for(committ
 
 def test_senseless_bytes_are_a_fault_of_the_log_and_move_nothing():
     part = part_of()
-    with pytest.raises(LogFault):
+    with pytest.raises(BadBatch):
         accept(part, b"\0" * 100, end=30)
     assert part.offset == 10
-
-
-def test_an_answer_shows_that_the_leader_knows_the_topic():
-    part = part_of(unknown_id=True)
-    accept(part)
-    assert not part.unknown_id
 
 
 def test_an_answer_begins_the_waits_after_errors_anew():
@@ -137,7 +133,9 @@ def test_once_alone_is_not_enough_however_often_it_was_asked_jointly():
 def test_any_other_answer_begins_the_proof_anew(other):
     part = part_of(last=Last(3))
     prove(part, 2, alone=True)
-    fetched = part.accept(answer_of(**other), sent_at=0.0, alone=True, committed=True)
+    fetched = part.accept(
+        answer_of(**other), sent_at=0.0, arrived_at=0.0, alone=True, committed=True
+    )
     assert fetched.nothing_before is None
     assert prove(part, 2, alone=True) == [None, None]
     assert part.offset == 10
@@ -182,7 +180,7 @@ def test_nothing_is_proved_without_two_lone_empty_answers_in_a_row(answers):
         odd = end > part.offset and replica == -1
         in_a_row = in_a_row + alone if odd else 0
         before = part.offset
-        fetched = part.accept(answer, sent_at=0.0, alone=alone, committed=True)
+        fetched = part.accept(answer, sent_at=0.0, arrived_at=0.0, alone=alone, committed=True)
         if fetched.nothing_before is not None:
             assert in_a_row >= 2
             assert fetched.nothing_before == end == part.offset
@@ -196,12 +194,12 @@ def test_nothing_is_proved_without_two_lone_empty_answers_in_a_row(answers):
 
 
 def test_a_lesser_epoch_that_ends_below_the_position_is_a_cut_log():
-    with pytest.raises(LogFault, match=r"partition 0: the log was cut below offset 10 .*epoch 2"):
+    with pytest.raises(LogCut, match=r"partition 0: the log was cut below offset 10 .*epoch 2"):
         accept(part_of(last=Last(3)), diverging=(2, 8))
 
 
 def test_the_same_epoch_that_ends_below_the_position_is_a_cut_log():
-    with pytest.raises(LogFault, match="cut"):
+    with pytest.raises(LogCut, match="cut"):
         accept(part_of(last=Last(3, 10)), diverging=(3, 9))
 
 
@@ -312,14 +310,20 @@ def test_what_is_not_allowed_is_a_wait_with_the_command_that_mends_it(code):
     assert "--topic topic" in sentence
 
 
+def test_an_offset_that_is_gone_is_a_cut_log():
+    with pytest.raises(LogCut, match=r"partition 3.*OFFSET_OUT_OF_RANGE"):
+        stopped_by(1, 3, "topic")
+
+
 @pytest.mark.parametrize(
-    ("code", "name"),
-    [(1, "OFFSET_OUT_OF_RANGE"), (2, "CORRUPT_MESSAGE"), (76, "UNSUPPORTED_COMPRESSION_TYPE"),
-     (88, "error 88"), (999, "error 999")],
+    ("code", "wait", "name"),
+    [(2, Wait.BAD_BATCH, "CORRUPT_MESSAGE"), (76, Wait.BAD_BATCH, "UNSUPPORTED_COMPRESSION_TYPE"),
+     (88, Wait.BROKER, "error 88"), (999, Wait.BROKER, "error 999")],
 )  # fmt: skip
-def test_every_other_error_ends_the_reading_by_its_name(code, name):
-    with pytest.raises(LogFault, match=f"partition 3.*{name}"):
-        stopped_by(code, 3, "topic")
+def test_every_other_error_is_waited_out_by_its_name(code, wait, name):
+    known, sentence = stopped_by(code, 3, "topic")
+    assert known is wait
+    assert name in sentence
 
 
 def test_a_leader_that_does_not_know_its_end_is_named_with_its_epoch_and_its_words():

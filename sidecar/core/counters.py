@@ -1,0 +1,28 @@
+"""What happened to a table, as plain counts."""
+
+from dataclasses import dataclass
+
+__all__ = ["Counters"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the generation began.
+
+    Attributes:
+        records: applied, tombstones among them.
+        tombstones: applied.
+        null_keys: records without a key, left out.
+        unchanged: records that left the value as it was, from when the table became ready.
+        expired: entries that the log's start has passed.
+        missed_tombstones: entries whose tombstone was cleaned away before it was read.
+        skipped_batches: that could not be read.
+    """
+
+    records: int = 0
+    tombstones: int = 0
+    null_keys: int = 0
+    unchanged: int = 0
+    expired: int = 0
+    missed_tombstones: int = 0
+    skipped_batches: int = 0

@@ -1,0 +1,392 @@
+"""What feeds one generation of a table: folds what is read, and says what it waits for.
+
+It takes what the reader brings in slices of about two milliseconds and yields between
+them, so lookups go on during a bootstrap. A slice has no await in it and ends by
+moving the position: whoever runs in between sees the fold of a stated prefix.
+
+A generation becomes ready once, when every partition was read up to its target. What
+holds that up is named: an open transaction is waited for until `open_transaction_wait_s`,
+then the last stable offset is taken for the target, and staleness stays unknown until
+the transaction ends.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import NoReturn
+
+from ..core.model import Fetched, LogBounds
+from ..core.progress import Cleaning, Freshness, Leader, Progress, Wait
+from ..core.served import Generation, Served, Source, incarnation_of
+from ..core.view import View
+from ..kafka.cluster import Cluster
+from ..kafka.errors import BadBatch
+from ..kafka.reader import Reader
+from ..kafka.topic import Start, Topic
+from ..ops.logs import event
+from .confirming import DETAIL, Confirmer
+
+__all__ = ["Bell", "Feed", "Policy", "Rebuild", "Setting", "Stalled", "generation_of"]
+
+_log = logging.getLogger("sidecar.follower")
+
+_SLICE = 1024
+# What a batch counts at least, also one of a marker or of an aborted transaction.
+_LEAST = 16
+_GENERATION_BITS = 53
+# A reader that lives says something of each partition more often than this, whatever it waits for.
+_ROUND_S = 1.0
+_LONG_GAP_S = 3600.0
+_ROUNDS = 120
+
+
+class Bell:
+    """Wakes all who wait for the next change of any table's state."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Something changed."""
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Return at the next change."""
+        await self._rung.wait()
+
+
+class Rebuild(StrEnum):
+    """What answers while a table is read anew."""
+
+    KEEP_OLD = "keep_old"
+    DROP_OLD = "drop_old"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What a table's owner decides of its following.
+
+    Attributes:
+        open_transaction_wait_s: how long an open transaction may hold up readiness.
+        rebuild: what answers while the table is read anew.
+        skip_bad_batches: a batch that cannot be read is passed over, and counted.
+        delete_retention_s: for how long the cleaner keeps tombstones, where the brokers do not
+            tell; None: not known.
+    """
+
+    open_transaction_wait_s: float = 75.0
+    rebuild: Rebuild = Rebuild.KEEP_OLD
+    skip_bad_batches: bool = False
+    delete_retention_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """Where a follower works.
+
+    Attributes:
+        served: the table.
+        cluster: that holds its topic.
+        clock: seconds, CLOCK_BOOTTIME.
+        changed: rung when the table begins, becomes ready, or cannot be read.
+        count_error: told the name of each broker error.
+        policy: of the table.
+    """
+
+    served: Served
+    cluster: Cluster
+    clock: Callable[[], float]
+    changed: Bell
+    count_error: Callable[[str], None]
+    policy: Policy = Policy()
+
+
+class Stalled(Exception):  # noqa: N818 (a bug of the reader, seen from outside)
+    """The reader has given no sign of a partition for long."""
+
+
+class Feed:
+    """Feeds one generation.
+
+    Args:
+        setting: where it works.
+        generation: which; it has begun.
+        topic: that it is read from.
+    """
+
+    def __init__(self, setting: Setting, generation: Generation, topic: Topic) -> None:
+        self._setting = setting
+        self._generation = generation
+        self._room = _SLICE
+        self._untidy = asyncio.Event()
+        self._silent = dict.fromkeys(topic.partitions, 0)
+        self._old: View | None = None
+        self._warned = False
+        self._confirmer = Confirmer(
+            setting.cluster,
+            topic,
+            generation.view,
+            setting.clock,
+            skips_bad=setting.policy.skip_bad_batches,
+        )
+
+    async def run(self) -> None:
+        """Feed until cancelled.
+
+        Raises (in an ExceptionGroup):
+            LogCut, TopicGone: the log can not be followed any further.
+            Unsupported: a broker is too old.
+            Stalled: the reader hangs.
+        """
+        setting = self._setting
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tidy())
+            tasks.create_task(self._watch())
+            self._check_ready()
+            await Reader(setting.cluster, self._confirmer.topic, self, setting.clock).run()
+
+    # What the reader brings (its Sink)
+
+    async def take(self, fetched: Fetched) -> None:
+        """Fold one partition's part of a response, in slices."""
+        view, number = self._view, fetched.partition
+        self._silent[number] = 0
+        self._generation.fetched_bytes += fetched.size
+        self._warn_of_gap(view.progress[number], fetched)
+        for applied in view.fold(fetched, _SLICE):
+            self._room -= max(applied, _LEAST)
+            if self._room <= 0:
+                self._room = _SLICE
+                await asyncio.sleep(0)
+        self._name_wait(number)
+        table = view.table
+        confirmable = view.progress[number].confirmable
+        if table.tailing and (confirmable or not (table.settled and table.swept)):
+            self._untidy.set()
+        self._setting.served.arrivals.reached(number, view.progress[number].position)
+        if not view.ready:
+            self._check_ready()
+
+    def skips(self, bad: BadBatch) -> bool:
+        """Pass a batch over if the table's definition says so, and count it."""
+        behind = bad.next_offset
+        if not self._setting.policy.skip_bad_batches or behind is None:
+            return False
+        self._view.skip(bad.partition, behind)
+        event(
+            _log, logging.ERROR, "batch skipped",
+            table=self._view.name, partition=bad.partition, offset=bad.offset, next_offset=behind,
+            why=str(bad),
+        )  # fmt: skip
+        if not self._view.ready:
+            self._check_ready()
+        return True
+
+    def led_by(self, partition: int, leader: Leader) -> None:
+        """A partition has another leader."""
+        self._confirmer.led_by(partition, leader)
+        self._view.change(partition, lambda progress: progress.led_by(leader))
+
+    def leader_ends_at(self, partition: int, leader: Leader, end: int, told_at: float) -> None:
+        """A new leader knows where its log ends."""
+        self._view.change(partition, lambda known: known.leader_ends_at(leader, end, told_at))
+
+    def waits(self, partition: int, wait: Wait, detail: str) -> None:
+        """A partition waits."""
+        now = self._setting.clock()
+        view = self._view
+        self._silent[partition] = 0
+        if view.progress[partition].waiting.detail != detail:
+            event(
+                _log, logging.WARNING, "partition waits",
+                table=view.name, partition=partition, wait=wait.name, why=detail,
+            )  # fmt: skip
+        was_blocked = view.blocked
+        view.change(partition, lambda progress: progress.waits(wait, now, detail))
+        if view.blocked is not was_blocked:
+            self._setting.changed.ring()
+
+    def added(self, partition: int, start: Start) -> None:
+        """The topic has another partition; the table stays as ready as it is."""
+        view = self._view
+        keep_s = _kept_s(self._generation.source, self._setting.policy)
+        view.add(_progress(partition, start, self._setting.clock(), keep_s))
+        self._silent[partition] = 0
+        event(
+            _log, logging.INFO, "partition added",
+            table=view.name, partition=partition, offsets=start.target - start.log_start_offset,
+        )  # fmt: skip
+
+    def listed(self, sent_at: float) -> None:
+        """No partition is missing, as of `sent_at`."""
+        self._view.topology_as_of = sent_at
+        self._setting.served.arrivals.reached(-1, 0)
+
+    def broker_error(self, name: str) -> None:
+        """A broker answered an error or was lost."""
+        self._setting.count_error(name)
+
+    # Inside
+
+    @property
+    def _view(self) -> View:
+        return self._generation.view
+
+    def _name_wait(self, partition: int) -> None:
+        view, now = self._view, self._setting.clock()
+        # Brokers tell the last stable offset under read_uncommitted too, where it holds nothing.
+        committed = self._setting.cluster.settings.isolation_level == "read_committed"
+        if committed:
+            view.change(partition, lambda known: known.held(now))
+        progress = view.progress[partition]
+        if committed and progress.held_by_transaction and progress.held_since is not None:
+            self._wait_for_transaction(progress, progress.held_since, now)
+        elif not progress.waits_for_leader:
+            doubted = progress.doubt is not None
+            wait, detail = (Wait.CONFIRMING, DETAIL) if doubted else (Wait.NOTHING, "")
+            if progress.waiting.wait is not wait:
+                view.change(partition, lambda known: known.waits(wait, now, detail))
+
+    def _warn_of_gap(self, known: Progress, fetched: Fetched) -> None:
+        """Where nobody tells how long tombstones are kept, a long gap can be warned of only."""
+        cleaning = known.freshness.cleaning
+        since = cleaning.began if known.freshness.as_of is None else known.freshness.as_of
+        gap = fetched.arrived_at - since
+        if not fetched.size or cleaning.keep_s != inf or gap < _LONG_GAP_S or self._warned:
+            return
+        self._warned = True
+        event(
+            _log, logging.WARNING, "tombstones may have been missed",
+            table=self._view.name, partition=known.partition, seconds=round(gap),
+            why="the brokers do not tell delete.retention.ms: allow DescribeConfigs on the topic, "
+            "or set delete_retention_ms on the table",
+        )  # fmt: skip
+
+    def _wait_for_transaction(self, progress: Progress, since: float, now: float) -> None:
+        view = self._view
+        partition, offset = progress.partition, progress.bounds.last_stable_offset
+        held = now - since
+        detail = f"an open transaction has held offset {offset} back for {held:.0f} s"
+        if not progress.waits_for_leader:
+            view.change(partition, lambda known: known.waits(Wait.OPEN_TRANSACTION, since, detail))
+        if not progress.caught_up and held > self._setting.policy.open_transaction_wait_s:
+            view.change(partition, Progress.without_open_transaction)
+            event(
+                _log,
+                logging.WARNING,
+                "open transaction is no longer waited for",
+                table=view.name,
+                partition=partition,
+                offset=offset,
+                why="staleness stays unknown until it ends",
+            )
+
+    async def _tidy(self) -> None:
+        """Once everything was read: entries move to where they stay, and fallen ones go."""
+        while True:
+            await self._untidy.wait()
+            self._untidy.clear()
+            table = self._view.table
+            while table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
+                await asyncio.sleep(0)
+            while not table.swept:
+                for _ in table.sweep(_SLICE):
+                    await asyncio.sleep(0)
+            if self._old is not None:
+                for _ in self._old.table.dismantle(_SLICE):
+                    await asyncio.sleep(0)
+                self._old = None
+            await self._confirmer.settle()
+            # The entries live long: a collection need not look at them again.
+            gc.freeze()
+            self._check_ready()
+
+    async def _watch(self) -> NoReturn:
+        """See that the reader lives: it tells something of each partition all the time.
+
+        Rounds are counted, not seconds: a process that was paused has not hung.
+        """
+        while True:
+            await asyncio.sleep(_ROUND_S)
+            for number in self._silent:
+                self._silent[number] += 1
+            hanging = [number for number, rounds in self._silent.items() if rounds > _ROUNDS]
+            if hanging:
+                raise Stalled(f"nothing was heard of partitions {hanging} for {_ROUNDS} s")
+
+    def _check_ready(self) -> None:
+        setting, view, before = self._setting, self._view, self._setting.served.current
+        if not setting.served.try_ready(setting.clock()):
+            return
+        if before is not None and before is not self._generation:
+            self._old = before.view
+            self._untidy.set()
+        event(
+            _log,
+            logging.INFO,
+            "table ready",
+            table=view.name,
+            entries=len(view.table),
+            records=view.table.counters.records,
+            seconds=round(setting.served.bootstrap_ms() / 1000, 3),
+        )
+        setting.changed.ring()
+
+
+def generation_of(setting: Setting, topic: Topic) -> Generation:
+    """A generation that begins now, to be read from a topic."""
+    definition = setting.served.definition
+    source = _source(topic)
+    keep_s = _kept_s(source, setting.policy)
+    partitions = [
+        _progress(number, start, topic.listed_at, keep_s)
+        for number, start in topic.partitions.items()
+    ]
+    view = View(
+        definition.name,
+        source.incarnation,
+        random.getrandbits(_GENERATION_BITS),
+        partitions,
+        keep_headers=definition.headers,
+        min_entries=definition.min_entries,
+    )
+    view.topology_as_of = topic.listed_at
+    return Generation(source, view, setting.clock())
+
+
+def _progress(number: int, start: Start, asked_at: float, keep_s: float | None) -> Progress:
+    begun = Progress(
+        number,
+        position=start.log_start_offset,
+        target=start.target,
+        leader=start.leader,
+        freshness=Freshness(cleaning=Cleaning(keep_s, asked_at)),
+    )
+    return begun.answered(LogBounds(start.log_start_offset, start.target), asked_at)
+
+
+def _kept_s(source: Source, policy: Policy) -> float | None:
+    """Seconds for which the cleaner keeps tombstones; inf: not known; None: it cleans nothing."""
+    if source.cleanup_policy and "compact" not in source.cleanup_policy:
+        return None
+    if source.delete_retention_ms is not None:
+        return source.delete_retention_ms / 1000
+    return inf if policy.delete_retention_s is None else policy.delete_retention_s
+
+
+def _source(topic: Topic) -> Source:
+    retention = topic.config.get("delete.retention.ms", "")
+    return Source(
+        topic.cluster_id,
+        str(topic.id),
+        incarnation_of(topic.cluster_id, str(topic.id)),
+        topic.config.get("cleanup.policy", ""),
+        int(retention) if retention.isdecimal() else None,
+    )
