@@ -9,23 +9,19 @@ log was read. Its positions are asked for after the reading: on a topic that is 
 to all the time, those of the digest are below that end by then.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.digest import ALGORITHM, Digest
-from ..core.model import Fetched
-from .failure import ABSENT, CANNOT_CONNECT, SERVER_ERROR, Failed
-from .progress import ReadingProgress
-from .text import escaped_text
+from .failure import ABSENT, SERVER_ERROR, Failed
+from .reading import LogMoved, ReadLog, Subject, read
 from .verification import (
     Claim,
     Comparison,
     Difference,
     LogFold,
-    LogSpan,
     Stated,
     behind,
     digests_agree,
@@ -34,47 +30,13 @@ from .verification import (
 if TYPE_CHECKING:
     from .._pb.admin_pb2 import GetDigestResponse
     from .._pb.cache_pb2 import Record
-    from ..ops.config import Config
     from ..rpc.client import Client
 
-__all__ = ["Outcome", "ReadLog", "Subject", "compare"]
+__all__ = ["Outcome", "compare"]
 
 _GRACE_S = 2.0
 _PAUSE_S = 0.1
-_STALLED_S = 30.0
-
-
-class ReadLog(Protocol):
-    """Reads a topic once.
-
-    Yields the parts of the log from its first kept offsets, or from `since` where that is
-    later, to the ends that the partitions have when the reading begins (with
-    read_committed: their last stable offsets); then it ends. `on_begin` is called once,
-    before the first part, with the topic's incarnation, the first kept offsets and the
-    ends of all partitions.
-
-    Raises:
-        KafkaFault: the log cannot be read.
-    """
-
-    def __call__(
-        self,
-        config: "Config",
-        topic: str,
-        *,
-        since: Mapping[int, int],
-        on_begin: Callable[[int, Mapping[int, int], Mapping[int, int]], None],
-    ) -> AsyncGenerator[Fetched, None]:
-        """See the class."""
-
-
-class Subject(NamedTuple):
-    """What is compared: a table of a sidecar, its topic, and how to reach that."""
-
-    table: str
-    topic: str
-    config: "Config"
-    headers: bool
+_ATTEMPTS = 3
 
 
 class Outcome(NamedTuple):
@@ -107,10 +69,19 @@ class Outcome(NamedTuple):
 def compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
     """Compare a sidecar's table with its topic.
 
+    A log whose start passes the reading, or that gets partitions, is begun with anew.
+
     Raises:
         CallFailed: of the client.
         Failed: the log cannot be read, or is not the one that the sidecar reads.
     """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(LogMoved):
+            return _compare(client, subject, read_log)
+    return _compare(client, subject, read_log)
+
+
+def _compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
     digest = client.digest(subject.table)
     if digest.algorithm != ALGORITHM:
         raise Failed(f"the sidecar's digest is {digest.algorithm!r}: update this", SERVER_ERROR)
@@ -120,7 +91,7 @@ def compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
     }
     positions = {number: one.position for number, one in stated.items()}
     fold = LogFold(positions, keep_headers=subject.headers)
-    span = _read(read_log, subject, fold, {})
+    span = read(read_log, subject, fold, {})
     if span.incarnation != digest.incarnation:
         raise Failed(
             f"the sidecar's table is of another incarnation of topic {subject.topic!r} "
@@ -134,7 +105,8 @@ def compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
         comparison.check(_claims(client, subject, digest))
         comparison.finish(_starts_now(client, subject.table))
         if comparison.suspects:
-            _read(read_log, subject, fold, positions)
+            read(read_log, subject, fold, positions)
+            fold.begins_at(_starts_now(client, subject.table))
     differing, apart = comparison.result()
     return Outcome(
         proved,
@@ -144,48 +116,6 @@ def compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
         comparison.not_comparable,
         _behind(client, subject.table, span.ends),
     )
-
-
-def _read(read_log: ReadLog, subject: Subject, fold: LogFold, since: Mapping[int, int]) -> LogSpan:
-    from ..kafka.errors import BrokerFault, KafkaFault
-
-    try:
-        return asyncio.run(_fold(read_log, subject, fold, since))
-    except TimeoutError as error:
-        raise Failed(
-            f"topic {subject.topic!r}: the brokers sent nothing for {_STALLED_S:g} s; does the "
-            "topic exist, and may this user read it? (--bootstrap-servers, --topic, --config)",
-            CANNOT_CONNECT,
-        ) from error
-    except KafkaFault as error:
-        code = CANNOT_CONNECT if isinstance(error, BrokerFault) else SERVER_ERROR
-        raise Failed(f"cannot read the topic: {escaped_text(str(error))}", code) from error
-
-
-async def _fold(
-    read_log: ReadLog, subject: Subject, fold: LogFold, since: Mapping[int, int]
-) -> LogSpan:
-    spans: list[LogSpan] = []
-    parts = read_log(
-        subject.config,
-        subject.topic,
-        since=since,
-        on_begin=lambda *given: spans.append(LogSpan(*given)),
-    )
-    progress = ReadingProgress(subject.topic)
-    try:
-        async with aclosing(parts):
-            while (part := await _next(parts)) is not None:
-                fold.add(part)
-                progress.show(fold.reached, {**spans[0].starts, **since}, spans[0].ends)
-    finally:
-        progress.clear()
-    return spans[0]
-
-
-async def _next(parts: AsyncGenerator[Fetched, None]) -> Fetched | None:
-    async with asyncio.timeout(_STALLED_S):
-        return await anext(parts, None)
 
 
 def _claims(client: "Client", subject: Subject, digest: "GetDigestResponse") -> Iterator[Claim]:

@@ -16,7 +16,7 @@ last one below P. So on a mismatch keys are compared by the origin of their entr
 
 What the sidecar deleted after the log's end was read looks as if it were missing. So
 suspects are only that until the log has been read on from P, after the scan, and did not
-supersede them.
+supersede them, nor had its start moved past them (DeleteRecords, retention).
 
 A key that the log has in several partitions is reported apart: which of its records wins
 may rest on tombstones that are gone.
@@ -38,27 +38,12 @@ __all__ = [
     "Difference",
     "Kept",
     "LogFold",
-    "LogSpan",
     "Stated",
     "behind",
     "digests_agree",
 ]
 
 _MODULUS = 1 << 128
-
-
-class LogSpan(NamedTuple):
-    """What a reading of the log covers.
-
-    Attributes:
-        incarnation: of the topic, as `core.served.incarnation_of` makes it.
-        starts: first kept offset of every partition.
-        ends: where the reading ends: the partition's end when it began.
-    """
-
-    incarnation: int
-    starts: Mapping[int, int]
-    ends: Mapping[int, int]
 
 
 class Stated(NamedTuple):
@@ -89,10 +74,11 @@ class Claim(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A key that differs, and why, in words."""
+    """A key that differs, the record that tells so, and why, in words."""
 
     key: bytes
     partition: int
+    offset: int
     why: str
 
 
@@ -107,6 +93,7 @@ class LogFold:
         kept: by partition, each key's last record below the position.
         superseded: by partition, the keys with a record at or above the position.
         reached: by partition, where the reading goes on.
+        starts: by partition, the first kept offset, as the brokers last told it.
     """
 
     def __init__(self, positions: Mapping[int, int], *, keep_headers: bool = False) -> None:
@@ -114,6 +101,7 @@ class LogFold:
         self.kept: dict[int, dict[bytes, Kept]] = {}
         self.superseded: dict[int, set[bytes]] = {}
         self.reached: dict[int, int] = {}
+        self.starts: dict[int, int] = {}
         self._keep_headers = keep_headers
 
     def add(self, fetched: Fetched) -> None:
@@ -122,6 +110,7 @@ class LogFold:
         position = self.positions.get(number, 0)
         kept = self.kept.setdefault(number, {})
         superseded = self.superseded.setdefault(number, set())
+        self.begins_at({number: fetched.bounds.log_start_offset})
         for batch in fetched.batches:
             for record in batch.each():
                 if record.key is None:
@@ -131,6 +120,11 @@ class LogFold:
                 else:
                     superseded.add(record.key)
             self.reached[number] = batch.next_offset
+
+    def begins_at(self, starts: Mapping[int, int]) -> None:
+        """Note the first kept offsets; a log's start only rises."""
+        for number, start in starts.items():
+            self.starts[number] = max(start, self.starts.get(number, 0))
 
     def digest(self, number: int) -> Digest:
         """The sum of one partition's live keys."""
@@ -212,11 +206,11 @@ class Comparison:
             self.not_comparable += 1
         else:
             why = f"its record at offset {offset} is not in the log"
-            self.suspects[claim.key] = Difference(claim.key, number, why)
+            self.suspects[claim.key] = Difference(claim.key, number, offset, why)
 
     def _differs(self, claim: Claim, why: str) -> None:
         why = f"the sidecar has offset {claim.offset}; {why}"
-        self.differing[claim.key] = Difference(claim.key, claim.partition, why)
+        self.differing[claim.key] = Difference(claim.key, claim.partition, claim.offset, why)
 
     def finish(self, starts_now: Mapping[int, int]) -> None:
         """Every entry was checked: what the log has and the sidecar lacks is suspect.
@@ -232,13 +226,14 @@ class Comparison:
                     self.not_comparable += 1
                     continue
                 why = f"the sidecar lacks it; the log has it at offset {kept.offset}"
-                self.suspects[key] = Difference(key, number, why)
+                self.suspects[key] = Difference(key, number, kept.offset, why)
 
     def result(self) -> tuple[list[Difference], list[Difference]]:
         """Keys that differ, and apart from them those of several partitions; by key."""
         found = dict(self.differing)
         for key, suspect in self.suspects.items():
-            if key not in self.fold.superseded.get(suspect.partition, ()):
+            fell = suspect.offset < self.fold.starts.get(suspect.partition, 0)
+            if not fell and key not in self.fold.superseded.get(suspect.partition, ()):
                 found.setdefault(key, suspect)
         ordered = [found[key] for key in sorted(found)]
         apart = [one for one in ordered if self.fold.partitions_of(one.key) > 1]

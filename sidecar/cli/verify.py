@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .brokers import broker_options, brokers_of, served_config
-from .comparing import Outcome, Subject, compare
+from .brokers import broker_options
+from .comparing import Outcome, compare
 from .failure import ABSENT, NOT_READY
 from .options import Connection, connected, output_option, table_option
 from .output import JSON, JSONL, TABLE, document, line, paint
+from .reading import Subject, subject_of
 from .text import count, escaped, escaped_text, json_bytes
 
 if TYPE_CHECKING:
-    from ..rpc.client import Client
     from .verification import Difference
 
 __all__ = ["verify"]
@@ -56,7 +56,7 @@ def verify(
     from ..app import read_log
 
     with connection.open() as client:
-        subject = _subject(client, table, topic, path, bootstrap_servers)
+        subject = subject_of(client, table, topic, path, bootstrap_servers)
         outcome = compare(client, subject, read_log)
     if form == TABLE:
         _show(subject, outcome, limit)
@@ -67,20 +67,6 @@ def verify(
         raise click.exceptions.Exit(ABSENT)
     if outcome.behind:
         raise click.exceptions.Exit(NOT_READY)
-
-
-# What is compared
-
-
-def _subject(
-    client: "Client", table: str, topic: str | None, path: Path | None, servers: str | None
-) -> Subject:
-    known = client.table(table)
-    served = served_config(client)
-    topic = topic or known.topic
-    headers = bool(served.get("tables", {}).get(known.name, {}).get("headers", False))
-    config = brokers_of(served, path, servers, {known.name: topic})
-    return Subject(known.name, topic, config, headers)
 
 
 # What is shown

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from support.cli_sidecar import FakeSidecar, live, record, serving
 
 from sidecar._pb import admin_pb2
-from sidecar.cli import comparing, root
+from sidecar.cli import comparing, reading, root
 from sidecar.core.digest import entry_hash
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.kafka.errors import BrokerFault
@@ -155,7 +155,7 @@ def test_brokers_that_cannot_be_reached_exit_with_4(log):
 
 
 def test_brokers_that_send_nothing_are_given_up(log, monkeypatch):
-    monkeypatch.setattr(comparing, "_STALLED_S", 0.05)
+    monkeypatch.setattr(reading, "_STALLED_S", 0.05)
 
     async def silent(config, topic, *, since, on_begin):
         await asyncio.sleep(60)
