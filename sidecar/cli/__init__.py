@@ -36,6 +36,7 @@ COMMANDS = {
     "describe": Lazy("tables", "describe", "Show one table and each of its partitions."),
     "status": Lazy("status", "status", "Say what is not ready, why, and what to do."),
     "wait": Lazy("status", "wait", "Block until the sidecar is ready."),
+    "explain": Lazy("explain", "explain", "Say why a key is served as it is."),
     "verify": Lazy("verify", "verify", "Compare a table with its topic."),
     "doctor": Lazy("doctor", "doctor", "Examine a topic and what serving it takes."),
     "config": Lazy("config", "config", "Check and show the configuration."),

@@ -15,7 +15,6 @@ from .text import (
     escaped,
     escaped_text,
     json_bytes,
-    parse_key,
     timestamp,
 )
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from .._pb.cache_pb2 import Filter, ListResponse, LookupResult, Record, State
 
-__all__ = ["get", "list_records"]
+__all__ = ["get", "list_records", "parse", "record_json", "state_json"]
 
 _TIMESTAMP_TYPES = ("UNSPECIFIED", "CREATE_TIME", "LOG_APPEND_TIME")
 _PRESENCES = ("UNSPECIFIED", "FOUND", "ABSENT", "UNKNOWN")
@@ -49,7 +48,7 @@ def get(
     """
     if form == VALUE and len(keys) > 1:
         raise click.UsageError("-o value writes one value and takes one KEY; use -o jsonl")
-    wanted = [_key(text, key_format, "KEY") for text in keys]
+    wanted = [parse(text, key_format, "KEY") for text in keys]
     with connection.open() as client:
         answer = client.get(table, wanted)
     found = list(zip(wanted, answer.results, strict=True))
@@ -59,7 +58,7 @@ def get(
         raw(answer.results[0].record.value)
     else:
         results = [_result_json(key, result) for key, result in found]
-        document(form, {"results": results, "state": _state_json(answer.state)}, lines=results)
+        document(form, {"results": results, "state": state_json(answer.state)}, lines=results)
     missing = [key for key, result in found if not result.HasField("record")]
     for key in missing:
         click.echo(f"absent: {escaped(key)}", err=True)
@@ -105,9 +104,9 @@ def list_records(
         _show_pages(form, pages, limit)
 
 
-def _key(text: str, key_format: str, what: str) -> bytes:
+def parse(text: str, key_format: str, what: str) -> bytes:
     try:
-        return parse_key(text, key_format)
+        return parseparse(text, key_format)
     except ValueError as error:
         raise Failed(f"{what} {text!r} is not {key_format}: {error}", USAGE) from error
 
@@ -171,7 +170,7 @@ def _show_pages(form: str, pages: "Iterator[ListResponse]", limit: int | None) -
         if left == 0:
             break
     if form == JSON and state is not None:
-        line(f'\n], "state": {compact_json(_state_json(state))}}}')
+        line(f'\n], "state": {compact_json(state_json(state))}}}')
 
 
 def _show_record(form: str, record: "Record", separator: str) -> str:
@@ -179,9 +178,9 @@ def _show_record(form: str, record: "Record", separator: str) -> str:
     if form == VALUE:
         raw(record.value + b"\n")
     elif form == JSONL:
-        line(compact_json(_record_json(record)))
+        line(compact_json(record_json(record)))
     else:
-        raw(f"{separator}{compact_json(_record_json(record))}".encode())
+        raw(f"{separator}{compact_json(record_json(record))}".encode())
     return ",\n"
 
 
@@ -198,11 +197,11 @@ def _row(record: "Record") -> tuple[str, ...]:
 def _result_json(key: bytes, result: "LookupResult") -> dict[str, Any]:
     shown = {"presence": _PRESENCES[result.presence]}
     if result.HasField("record"):
-        return _record_json(result.record) | shown
+        return record_json(result.record) | shown
     return {"key": json_bytes(key)} | shown
 
 
-def _record_json(record: "Record") -> dict[str, Any]:
+def record_json(record: "Record") -> dict[str, Any]:
     shown: dict[str, Any] = {"key": json_bytes(record.key), "value": json_bytes(record.value)}
     if record.decode_error:
         shown["decode_error"] = escaped_text(record.decode_error)
@@ -214,7 +213,7 @@ def _record_json(record: "Record") -> dict[str, Any]:
     }
 
 
-def _state_json(state: "State") -> dict[str, Any]:
+def state_json(state: "State") -> dict[str, Any]:
     return {
         "staleness_ms": state.staleness_ms if state.HasField("staleness_ms") else None,
         "incarnation": state.incarnation,
