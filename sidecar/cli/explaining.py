@@ -231,7 +231,8 @@ def _behind(newer: Mapping[int, int], asked: Asked, fold: KeyFold) -> str:
         what = "a tombstone" if last is not None and last.value is None else "a newer record"
         position = asked.positions.get(number, 0)
         parts.append(
-            f"partition {number} has {what} {left} offsets ahead of the sidecar's position {position}"
+            f"partition {number} has {what}, {left} offsets ahead of the sidecar's position "
+            f"({position})"
         )
     return "; ".join(parts)
 

@@ -15,6 +15,7 @@ from .text import (
     escaped,
     escaped_text,
     json_bytes,
+    parse_key,
     timestamp,
 )
 
@@ -105,8 +106,9 @@ def list_records(
 
 
 def parse(text: str, key_format: str, what: str) -> bytes:
+    """The bytes of a key that was typed as `what`; one that is not of the format fails."""
     try:
-        return parseparse(text, key_format)
+        return parse_key(text, key_format)
     except ValueError as error:
         raise Failed(f"{what} {text!r} is not {key_format}: {error}", USAGE) from error
 
@@ -116,14 +118,14 @@ def _bounds(prefix: str | None, key_range: str | None, key_format: str) -> tuple
     if prefix is not None and key_range is not None:
         raise click.UsageError("--prefix and --range exclude each other")
     if prefix is not None:
-        start = _key(prefix, key_format, "--prefix")
+        start = parse(prefix, key_format, "--prefix")
         return start, prefix_end(start)
     first, colon, last = (key_range if key_range is not None else ":").partition(":")
     if not colon or ":" in last:
         raise click.UsageError(
             f"--range {key_range!r}: write START:END; keys with a colon as --key-format hex"
         )
-    return _key(first, key_format, "--range"), _key(last, key_format, "--range")
+    return parse(first, key_format, "--range"), parse(last, key_format, "--range")
 
 
 def _filter(start: bytes, end: bytes) -> "Filter | None":
@@ -202,6 +204,7 @@ def _result_json(key: bytes, result: "LookupResult") -> dict[str, Any]:
 
 
 def record_json(record: "Record") -> dict[str, Any]:
+    """A record, with its origin."""
     shown: dict[str, Any] = {"key": json_bytes(record.key), "value": json_bytes(record.value)}
     if record.decode_error:
         shown["decode_error"] = escaped_text(record.decode_error)
@@ -214,6 +217,7 @@ def record_json(record: "Record") -> dict[str, Any]:
 
 
 def state_json(state: "State") -> dict[str, Any]:
+    """Of what an answer is the truth; null: not known."""
     return {
         "staleness_ms": state.staleness_ms if state.HasField("staleness_ms") else None,
         "incarnation": state.incarnation,
