@@ -38,6 +38,7 @@ COMMANDS = {
     "wait": Lazy("status", "wait", "Block until the sidecar is ready."),
     "explain": Lazy("explain", "explain", "Say why a key is served as it is."),
     "verify": Lazy("verify", "verify", "Compare a table with its topic."),
+    "diff": Lazy("diff", "diff", "Compare a table of two sidecars."),
     "doctor": Lazy("doctor", "doctor", "Examine a topic and what serving it takes."),
     "config": Lazy("config", "config", "Check and show the configuration."),
     "completion": Lazy("about", "completion", "Print a shell's completion script."),

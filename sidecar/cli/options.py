@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -39,6 +39,10 @@ class Connection:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_server_name: str = ""
+
+    def to(self, endpoint: str) -> "Connection":
+        """The same to another sidecar."""
+        return replace(self, endpoint=endpoint)
 
     @contextmanager
     def open(self) -> "Iterator[Client]":
@@ -72,8 +76,11 @@ class Connection:
                 ) from error
 
 
-def connected(*, timeout: float = 10.0) -> Decorator:
-    """A command that gets a `Connection` as its first argument."""
+def connected(*, timeout: float = 10.0, endpoint: bool = True) -> Decorator:
+    """A command that gets a `Connection` as its first argument.
+
+    Without `endpoint` the command has arguments of its own for it, and uses `Connection.to`.
+    """
     options = (
         click.option(
             "-e",
@@ -108,12 +115,12 @@ def connected(*, timeout: float = 10.0) -> Decorator:
         @functools.wraps(command)
         def call(**given: Any) -> Any:
             names = Connection.__dataclass_fields__
-            connection = Connection(**{name: given.pop(name) for name in names})
+            connection = Connection(**{name: given.pop(name, "") for name in names})
             _check_tls(connection)
             return command(connection, **given)
 
         wrapped: Callable[..., Any] = call
-        for option in reversed(options):
+        for option in reversed(options if endpoint else options[1:]):
             wrapped = option(wrapped)
         return wrapped
 

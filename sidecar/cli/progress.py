@@ -6,12 +6,13 @@ Nothing is shown where standard error is no terminal.
 import sys
 import time
 from collections.abc import Mapping
+from typing import Self
 
 import click
 
 from .text import count
 
-__all__ = ["ReadingProgress"]
+__all__ = ["Counting", "ReadingProgress"]
 
 _EVERY_S = 0.2
 
@@ -45,3 +46,25 @@ class ReadingProgress:
         """Take the line away."""
         if self._shown_at:
             click.echo("\r\x1b[K", nl=False, err=True)
+
+
+class Counting:
+    """A line with one number, as `text` has it at its braces; gone when the block ends."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._terminal = sys.stderr.isatty()
+        self._shown_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown_at:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def show(self, number: int) -> None:
+        """Show the number as it is now."""
+        if self._terminal and (now := time.monotonic()) >= self._shown_at + _EVERY_S:
+            self._shown_at = now
+            click.echo(f"\r\x1b[K{self._text.format(count(number))}", nl=False, err=True)
