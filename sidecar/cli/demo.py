@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .failure import SERVER_ERROR, USAGE, Failed
+from .keys import pressed_keys
 from .output import line, paint
+from .stage import KEYS, Stage
 from .text import count, escaped_text
 
 if TYPE_CHECKING:
-    from ..demo.airports import Airports
-    from ..demo.writer import Writer
     from ..ops.config import Config
 
 __all__ = ["demo"]
@@ -62,6 +62,9 @@ def demo(*, listen: str, http: str, rate: float) -> None:
     """Run all of it on an embedded broker, with moving data.
 
     The data are the world's airports by ICAO code. Nothing is kept: Ctrl-C ends it all.
+
+    On a terminal, keys freeze the broker (f) and delete the topic (d), to show what a
+    sidecar does then.
     """
     with _needs_extra():
         from ..demo.airports import Airports, load
@@ -74,10 +77,14 @@ def demo(*, listen: str, http: str, rate: float) -> None:
 
     logs.configure("warning", "text", sys.stderr)
     try:
-        with running_broker(_TOPIC, brokers=_BROKERS, partitions=_PARTITIONS) as servers:
-            writer = Writer(servers, _TOPIC, partitions=_PARTITIONS)
-            config = _config(servers, listen, http)
-            asyncio.run(_run(config, writer, Airports(load(), Random()), rate))  # noqa: S311
+        with running_broker(_TOPIC, brokers=_BROKERS, partitions=_PARTITIONS) as broker:
+
+            def writer() -> Writer:
+                return Writer(broker.servers, _TOPIC, partitions=_PARTITIONS)
+
+            airports = Airports(load(), Random())  # noqa: S311 (which airport is no secret)
+            stage = Stage(broker, writer, airports, rate, _say)
+            asyncio.run(_run(_config(broker.servers, listen, http), stage, rate))
     except (Ended, OSError, ExceptionGroup) as error:
         cause = _first(error)
         if not isinstance(cause, (Ended, OSError)):
@@ -121,19 +128,20 @@ def _config(servers: str, listen: str, http: str) -> "Config":
         raise Failed("; ".join(str(error).splitlines()), USAGE) from error
 
 
-async def _run(config: "Config", writer: "Writer", airports: "Airports", rate: float) -> None:
+async def _run(config: "Config", stage: Stage, rate: float) -> None:
     from ..app import serve
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    written = await asyncio.to_thread(writer.fill, airports)
+    written = await stage.fill()
     _say(f"a broker in this process: {count(written)} airports, {_PARTITIONS} partitions")
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(config, stop=stop))
-        tasks.create_task(_invite(config, rate, stop))
-        tasks.create_task(_change(writer, airports, rate, stop))
+    with pressed_keys(stage.press) as keys:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve(config, stop=stop))
+            tasks.create_task(_invite(config, rate, stop, keys=keys))
+            tasks.create_task(stage.run(stop))
 
 
 def _say(text: str) -> None:
@@ -142,12 +150,7 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def _change(writer: "Writer", airports: "Airports", rate: float, stop: asyncio.Event) -> None:
-    if not await writer.change(airports, rate=rate, stop=stop):
-        _say("the embedded broker is full: the data stand still from now on; start it anew")
-
-
-async def _invite(config: "Config", rate: float, stop: asyncio.Event) -> None:
+async def _invite(config: "Config", rate: float, stop: asyncio.Event, *, keys: bool) -> None:
     """Say what to try, once the table answers."""
     from ..rpc.client import Address, CallFailed, Client
 
@@ -158,11 +161,11 @@ async def _invite(config: "Config", rate: float, stop: asyncio.Event) -> None:
                 await asyncio.to_thread(client.wait_until, _TOPIC, timeout=0.5)
             except CallFailed:
                 continue
-            _say(_invitation(config, rate))
+            _say(_invitation(config, rate, keys=keys))
             return
 
 
-def _invitation(config: "Config", rate: float) -> str:
+def _invitation(config: "Config", rate: float, *, keys: bool) -> str:
     listen = config.listen[0]
     where = "" if listen == _DEFAULT_LISTEN else f" -e {listen}"
     host, port = config.http
@@ -174,6 +177,7 @@ def _invitation(config: "Config", rate: float) -> str:
         (f"sidecar tables{where}", "what is served"),
         (f"sidecar describe {_TOPIC}{where}", "every partition"),
         (f"sidecar verify{where}", "is the table what the topic says"),
+        (f"sidecar explain KJFK{where}", "the same for one key, and why"),
         (f"curl http://{host}:{port}/", "the status page; /metrics, /readyz"),
     )
     width = max(len(command) for command, _ in rows)
@@ -187,6 +191,12 @@ def _invitation(config: "Config", rate: float) -> str:
             "Try in another terminal:",
             *text,
             "",
+            *(_keys() if keys else ()),
             "Ctrl-C ends it.",
         ]
     )
+
+
+def _keys() -> list[str]:
+    rows = [f"  {paint(key, 'bold')}  {paint(what, 'dim')}" for key, what in KEYS.items()]
+    return ["Press here:", *rows, ""]

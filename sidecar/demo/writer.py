@@ -24,6 +24,7 @@ class Writer:
 
     Attributes:
         written: an upper bound on the bytes written.
+        paused: nothing is changed while it is set.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions: int) -> None:
@@ -34,6 +35,7 @@ class Writer:
         # Keys spread over the partitions evenly, but not perfectly.
         self._budget = partitions * PARTITION_BYTES * 3 // 4
         self.written = 0
+        self.paused = False
 
     @property
     def full(self) -> bool:
@@ -64,7 +66,8 @@ class Writer:
         while not stop.is_set():
             if self.full:
                 return False
-            self.put(*airports.change())
+            if not self.paused:
+                self.put(*airports.change())
             self._producer.poll(0)
             try:
                 async with asyncio.timeout(1 / rate):

@@ -34,8 +34,8 @@ def log_bounds(servers, topic, partitions):
 
 @pytest.fixture
 def servers():
-    with running_broker("airports", brokers=3, partitions=8) as known:
-        yield known
+    with running_broker("airports", brokers=3, partitions=8) as broker:
+        yield broker.servers
 
 
 def test_the_topic_has_the_partitions_that_were_asked_for(servers):
