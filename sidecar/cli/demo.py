@@ -83,7 +83,7 @@ def demo(*, listen: str, http: str, rate: float) -> None:
                 return Writer(broker.servers, _TOPIC, partitions=_PARTITIONS)
 
             airports = Airports(load(), Random())  # noqa: S311 (which airport is no secret)
-            stage = Stage(broker, writer, airports, rate, _say)
+            stage = Stage(broker, writer, airports, rate, _say, _where(listen))
             asyncio.run(_run(_config(broker.servers, listen, http), stage, rate))
     except (Ended, OSError, ExceptionGroup) as error:
         cause = _first(error)
@@ -167,7 +167,7 @@ async def _invite(config: "Config", rate: float, stop: asyncio.Event, *, keys: b
 
 def _invitation(config: "Config", rate: float, *, keys: bool) -> str:
     listen = config.listen[0]
-    where = "" if listen == _DEFAULT_LISTEN else f" -e {listen}"
+    where = _where(listen)
     host, port = config.http
     rows = (
         (f"sidecar get KJFK{where}", "one airport, and where its record came from"),
@@ -195,6 +195,10 @@ def _invitation(config: "Config", rate: float, *, keys: bool) -> str:
             "Ctrl-C ends it.",
         ]
     )
+
+
+def _where(listen: str) -> str:
+    return "" if listen == _DEFAULT_LISTEN else f" -e {listen}"
 
 
 def _keys() -> list[str]:

@@ -234,18 +234,18 @@ def _show_served(subject: Subject, key: bytes, lookup: _Lookup) -> None:
 
 
 def _show_rest(shown: _Shown) -> None:
-    title = "topic"
+    title, held = "topic", shown.lookup.asked.held
     for number in sorted(shown.fold.words):
         last = shown.fold.last(number)
         assert last is not None  # noqa: S101 (a partition has an entry from its first word on)
         at = f"partition {number}, offset {last.offset}, {timestamp(last.timestamp)}"
-        _say(title, at if last.value is not None else f"{at}: a tombstone")
-        if last.value is not None:
+        same = held == (number, *last)
+        _say(title, at + (": a tombstone" if last.value is None else ": this" if same else ""))
+        if last.value is not None and not same:
             _say("", _short(last.value))
         title = ""
     if not shown.fold.words:
-        read_to = f"{count(len(shown.fold.reached))} partitions with records"
-        _say(title, f"no record of it in {read_to}")
+        _say(title, "no record of it")
     for number, (stable, end) in _held_back(shown).items():
         text = (
             f"partition {number}: an open transaction hides offsets {stable} to {end - 1} until "

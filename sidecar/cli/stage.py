@@ -23,24 +23,26 @@ KEYS: Final = {
 }
 _FROZEN = """\
 the broker is frozen: it takes requests and answers none. Look in the other terminal:
-  sidecar status    says STALE and why, from about 5 s on: exit code 3
-  sidecar get KJFK  is answered all the same, and says how old the answer may be
+  sidecar status{where}: says STALE and why, from about 5 s on: exit code 3
+  sidecar get KJFK{where}: is answered all the same, and says how old the answer may be
 f thaws it."""
-_THAWED = "the broker answers again: in a moment `sidecar status` says LIVE"
+_THAWED = "the broker answers again: in a moment `sidecar status{where}` says LIVE"
 _DELETED = """\
 the topic is deleted. Look in the other terminal:
-  sidecar status    says that the topic is gone: exit code 3
-  sidecar get KJFK  is refused: what was true of a topic that is no more is no answer
+  sidecar status{where}: says that the topic is gone: exit code 3
+  sidecar get KJFK{where}: is refused: what was true of a topic that is no more is no answer
 d creates it anew."""
 _CREATED = """\
-the topic is there again, with {} airports: the name is the same, the topic id another.
-  sidecar status    says LIVE once the new one is read; its incarnation is another one"""
+the topic is there again, with {written} airports: the name is the same, the topic id another.
+  sidecar status{where}: says LIVE once the new one is read; its incarnation is another one"""
 _FULL = "the embedded broker is full: the data stand still from now on; start it anew"
 _THAW_FIRST = "the broker is frozen and would not hear of it: press f first"
 
 
 class _Broker(Protocol):
     """What is done to the broker."""
+
+    frozen: bool
 
     def freeze(self, *, frozen: bool) -> None:
         """Answer nothing from now on, or answer again."""
@@ -61,6 +63,7 @@ class Stage:
         airports: the data.
         rate: changes a second.
         say: shows a text.
+        where: what commands need to find the sidecar: options, or nothing.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Stage:
         airports: "Airports",
         rate: float,
         say: Callable[[str], None],
+        where: str,
     ) -> None:
         self._broker = broker
         self._new_writer = new_writer
@@ -77,7 +81,7 @@ class Stage:
         self._rate = rate
         self._say = say
         self._keys: asyncio.Queue[str] = asyncio.Queue()
-        self._frozen = False  # the broker
+        self._where = where
         self._writer: Writer | None = None
 
     def press(self, key: str) -> None:
@@ -116,11 +120,11 @@ class Stage:
             return False
         self._writer = None
         self._broker.delete_topic()
-        self._say(_DELETED)
+        self._tell(_DELETED)
         if not await self._until_d():
             return False
         self._broker.create_topic()
-        self._say(_CREATED.format(count(await self.fill())))
+        self._tell(_CREATED, written=count(await self.fill()))
         return True
 
     async def _until_d(self) -> bool:
@@ -128,18 +132,21 @@ class Stage:
         while (key := await self._keys.get()) != "q":
             if key == "f":
                 self._freeze()
-            elif key == "d" and not self._frozen:
+            elif key == "d" and not self._broker.frozen:
                 return True
             elif key == "d":
                 self._say(_THAW_FIRST)
         return False
 
     def _freeze(self) -> None:
-        self._frozen = not self._frozen
-        self._broker.freeze(frozen=self._frozen)
+        frozen = not self._broker.frozen
+        self._broker.freeze(frozen=frozen)
         if self._writer is not None:
-            self._writer.paused = self._frozen
-        self._say(_FROZEN if self._frozen else _THAWED)
+            self._writer.paused = frozen
+        self._tell(_FROZEN if frozen else _THAWED)
+
+    def _tell(self, text: str, **given: str) -> None:
+        self._say(text.format(where=self._where, **given))
 
     async def _change(self, end: asyncio.Event) -> None:
         writer = self._writer

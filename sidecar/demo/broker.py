@@ -38,6 +38,7 @@ class Broker:
 
     Attributes:
         servers: its `bootstrap.servers`.
+        frozen: it answers nothing.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Broker:
         self._topic = topic
         self._nodes = range(1, brokers + 1)
         self._partitions = partitions
+        self.frozen = False
         self.servers: str = library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
 
     def freeze(self, *, frozen: bool) -> None:
@@ -57,6 +59,7 @@ class Broker:
                 self._cluster, node, _FROZEN_MS if frozen else 0
             )
             self._check(error, "be frozen" if frozen else "be thawed")
+        self.frozen = frozen
 
     def create_topic(self) -> None:
         """Create the topic, with an id of its own each time."""
