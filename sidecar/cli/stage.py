@@ -23,18 +23,18 @@ KEYS: Final = {
 }
 _FROZEN = """\
 the broker is frozen: it takes requests and answers none. Look in the other terminal:
-  sidecar status{where}: says STALE and why, from about 5 s on: exit code 3
-  sidecar get KJFK{where}: is answered all the same, and says how old the answer may be
+  sidecar status{where}  says STALE and why, from about 5 s on: exit code 3
+  sidecar get KJFK{where}  is answered all the same, and says how old the answer may be
 f thaws it."""
 _THAWED = "the broker answers again: in a moment `sidecar status{where}` says LIVE"
 _DELETED = """\
 the topic is deleted. Look in the other terminal:
-  sidecar status{where}: says that the topic is gone: exit code 3
-  sidecar get KJFK{where}: is refused: what was true of a topic that is no more is no answer
+  sidecar status{where}  says that the topic is gone: exit code 3
+  sidecar get KJFK{where}  is refused: what was true of a topic that is no more is no answer
 d creates it anew."""
 _CREATED = """\
 the topic is there again, with {written} airports: the name is the same, the topic id another.
-  sidecar status{where}: says LIVE once the new one is read; its incarnation is another one"""
+  sidecar status{where}  says LIVE once the new one is read; its incarnation is another one"""
 _FULL = "the embedded broker is full: the data stand still from now on; start it anew"
 _THAW_FIRST = "the broker is frozen and would not hear of it: press f first"
 

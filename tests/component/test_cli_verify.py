@@ -2,77 +2,14 @@
 
 import asyncio
 import json
-import sys
-from collections.abc import AsyncGenerator
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from support.cli_sidecar import FakeSidecar, live, record, serving
+from support.cli_log import Log, Rec, holding, reading_with
+from support.cli_sidecar import record, serving
 
-from sidecar._pb import admin_pb2
 from sidecar.cli import comparing, reading, root
-from sidecar.core.digest import entry_hash
-from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
-from sidecar.kafka.errors import BrokerFault
-
-CONFIG = """
-kafka: {bootstrap.servers: "kafka:9092", sasl.password.file: /nowhere/secret}
-tables: {users: {topic: users}}
-listen: ["127.0.0.1:50051"]
-"""
-
-
-class Rec:
-    def __init__(self, offset, key, value):
-        self.offset, self.key, self.value = offset, key, value
-        self.timestamp, self.headers = 1234, []
-
-
-class Log:
-    """The topic's one partition; `read_log` as the sidecar's own has it."""
-
-    def __init__(self, records, incarnation=7):
-        self.records, self.incarnation = records, incarnation
-        self.fault = None
-        self.readings = []
-
-    async def __call__(self, config, topic, *, since, on_begin) -> AsyncGenerator[Fetched, None]:
-        self.readings.append((config.kafka.bootstrap, topic, dict(since)))
-        if self.fault is not None:
-            raise self.fault
-        end = self.records[-1].offset + 1
-        on_begin(self.incarnation, {0: 0}, {0: end})
-        for one in list(self.records):
-            if one.offset >= since.get(0, 0):
-                batch = Batch([one], origin_of(0, 0), one.offset, one.offset + 1)
-                yield Fetched(0, iter([batch]), LogBounds(), 0.0, None, 1)
-                await asyncio.sleep(0)
-
-
-def digest_of(records, position):
-    total = sum(entry_hash(one.key, one.value, one.offset) for one in records)
-    return admin_pb2.PartitionDigest(
-        partition=0,
-        position=position,
-        entries=len(records),
-        digest=(total % (1 << 128)).to_bytes(16, "big"),
-    )
-
-
-def holding(records, position):
-    partitions = [admin_pb2.PartitionInfo(partition=0, position=position)]
-    return FakeSidecar(
-        records=records,
-        tables=[live(partitions=partitions)],
-        digests=[digest_of(records, position)],
-        config_yaml=CONFIG,
-    )
-
-
-def reading_with(monkeypatch, read_log):
-    """Put a reader in the place of the sidecar's own, which needs brokers."""
-    monkeypatch.setitem(sys.modules, "sidecar.app", SimpleNamespace(read_log=read_log))
+from sidecar.kafka.errors import BrokerFault, LogFault
 
 
 @pytest.fixture
@@ -184,3 +121,36 @@ def test_a_sidecar_that_does_not_tell_its_brokers_exits_with_2(log):
     assert result.exit_code == 2
     assert "bootstrap.servers" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_reading_that_the_logs_start_passes_is_begun_anew(log):
+    log.faults = [LogFault("its start has passed us"), LogFault("a partition was added")]
+    assert verify(holding(TRUE, 3)).exit_code == 0
+    log.faults = [LogFault("its start has passed us")] * 3
+    result = verify(holding(TRUE, 3))
+    assert result.exit_code == 6
+    assert result.stderr == "Error: cannot read the topic: its start has passed us\n"
+
+
+def test_a_record_that_delete_records_took_meanwhile_is_no_difference(log):
+    """The sidecar has served it; the reading, begun before, no longer met it."""
+    log.records = [Rec(2, b"a", b"2"), Rec(3, b"c", b"1")]
+    fake = holding(TRUE, 3)
+    assert verify(fake).exit_code == 1
+    log.start_told = 2
+    assert verify(fake).exit_code == 0
+
+
+def test_a_topic_that_is_written_to_and_compacted_meanwhile_does_not_differ(log):
+    """Each reading meets a log that has gone on, and lost what was superseded."""
+
+    def go_on(log):
+        number = log.records[-1].offset + 1
+        log.records = [one for one in log.records if one.key != b"a"] + [Rec(number, b"a", b"n")]
+
+    log.before_reading = go_on
+    fake = holding(TRUE, 3)
+    fake.tables[0].partitions[0].position = 9
+    for _ in range(3):
+        result = verify(fake)
+        assert (result.exit_code, "compared entry by entry" in result.stdout) == (0, True)

@@ -66,6 +66,9 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
     config_yaml: str = ""
     failure: Failure | None = None
     page: int = 2
+    fails_info: bool = True
+    incarnation: int = 7
+    definition_hash: str = ""
 
     def check(self, context) -> None:
         if self.failure is None:
@@ -116,7 +119,8 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
             yield cache_pb2.ScanResponse(records=[one], state=STATE)
 
     def GetServerInfo(self, request, context):  # noqa: N802
-        self.check(context)
+        if self.fails_info:
+            self.check(context)
         return admin_pb2.GetServerInfoResponse(
             version="0.1.0", uptime_ms=61_000, config_yaml=self.config_yaml
         )
@@ -142,7 +146,8 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
         self.check(context)
         return admin_pb2.GetDigestResponse(
             partitions=self.digests,
-            incarnation=7,
+            incarnation=self.incarnation,
+            definition_hash=self.definition_hash,
             generation=8,
             revision=9,
             algorithm="sha256-128-sum",
