@@ -253,7 +253,7 @@ def _show_rest(shown: _Shown) -> None:
         )
         _say("hidden", text)
     for key, (number, offset) in shown.fold.similar.items():
-        _say("similar", f"{escaped(key)!r}: partition {number}, offset {offset}")
+        _say("similar", f"'{escaped(key)}': partition {number}, offset {offset}")
     line()
     word, colour = _WORDS[shown.finding.verdict]
     _say("verdict", f"{paint(word, colour)}: {shown.finding.why}")

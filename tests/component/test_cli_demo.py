@@ -1,12 +1,15 @@
 """The demo's broker: what of librdkafka's mock cluster the demo stands on."""
 
 import asyncio
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import urllib.request
 from pathlib import Path
 from random import Random
@@ -15,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 
-from sidecar.cli import root
+from sidecar.cli import keys, root
 from sidecar.demo.airports import Airports, load
 from sidecar.demo.broker import running_broker
 from sidecar.demo.writer import Writer
@@ -149,3 +152,115 @@ def test_a_used_address_is_one_line_with_a_way_out():
     assert done.stderr.startswith(b"Error: ")
     assert done.stderr.count(b"\n") == 1
     assert b"--listen" in done.stderr
+
+
+# On a terminal
+
+
+class Terminal:
+    """A demo whose input and output are a terminal of its own."""
+
+    def __init__(self, listen, http):
+        self.shown = b""
+        command = [SIDECAR, "demo", "--listen", listen, "--http", http]
+        self.pid, self.end = pty.fork()
+        if not self.pid:
+            os.execv(SIDECAR, command)
+
+    def until(self, text):
+        """Read until it has shown a text since the last time."""
+        while text not in self.shown:
+            self.shown += os.read(self.end, 4096)
+        self.shown = self.shown.partition(text)[2]
+
+    def press(self, key):
+        os.write(self.end, key)
+
+    def modes(self):
+        return termios.tcgetattr(self.end)[3]
+
+    def exit_code(self):
+        with contextlib.suppress(OSError):  # its end of the terminal is gone
+            while os.read(self.end, 4096):
+                pass
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.end)
+
+
+@pytest.fixture
+def terminal():
+    listen = free_address()
+    started = Terminal(listen, free_address())
+    started.listen = listen
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def status_until(listen, code):
+    while run("status", "-e", listen).returncode != code:
+        pass
+
+
+def test_a_frozen_broker_makes_the_table_stale_and_answers_go_on(terminal):
+    terminal.until(b"Ctrl-C ends it.")
+    assert not terminal.modes() & termios.ICANON
+    terminal.press(b"f")
+    terminal.until(b"f thaws it.")
+    status_until(terminal.listen, 3)
+    assert b"STALE" in run("status", "-e", terminal.listen).stdout
+    assert run("get", "KJFK", "-e", terminal.listen).returncode == 0
+    terminal.press(b"f")
+    terminal.until(b"the broker answers again")
+    status_until(terminal.listen, 0)
+    terminal.press(b"q")
+    terminal.until(b"ended")
+    assert terminal.exit_code() == 0
+
+
+def test_the_terminal_is_put_back(monkeypatch):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as stdin, os.fdopen(ours, "wb", buffering=0) as keyboard:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(keys, "_in_foreground", lambda _: True)
+        before = termios.tcgetattr(theirs)
+        got = asyncio.run(_keys_typed(keyboard, b"f\xc3\xa9q"))
+        assert got == ["f", "é", "q"]
+        assert termios.tcgetattr(theirs) == before
+
+
+async def _keys_typed(keyboard, typed):
+    got, all_read = [], asyncio.Event()
+
+    def press(key):
+        got.append(key)
+        if key == "q":
+            all_read.set()
+
+    with keys.pressed_keys(press) as terminal:
+        assert terminal
+        keyboard.write(typed)
+        await all_read.wait()
+    return got
+
+
+def test_without_a_terminal_no_keys_are_offered(demo):
+    process, *_ = demo
+    assert "Press here" not in invitation(process)
+
+
+def test_a_deleted_topic_is_another_one_when_it_is_created_again():
+    with running_broker("airports", brokers=1, partitions=2) as broker:
+        broker.delete_topic()
+        with pytest.raises(OSError, match="could not delete topic 'airports'"):
+            broker.delete_topic()
+        broker.create_topic()
+        assert log_bounds(broker.servers, "airports", 2) == [(0, 0), (0, 0)]

@@ -63,7 +63,7 @@ def test_what_one_has_not_read_yet_is_not_comparable():
 
 
 def test_the_same_key_from_two_partitions_is_told_apart():
-    result = diff(holding(TABLE, 3), holding([record(b"a", b"2", 1, 2), TABLE[1]], 3))
+    result = diff(holding(TABLE, 3), holding([record(b"a", b"2", 1, 2), TABLE[1]], 4))
     assert result.exit_code == 0
     assert "1 keys are in several partitions, not judged" in result.stdout
 
