@@ -40,8 +40,10 @@ class Side:
         self._client: Client | None = None
 
     def __enter__(self) -> Self:
-        with self._told() as client:
-            self._client = client
+        try:
+            self._client = self._stack.enter_context(self._connection.open())
+        except Failed as failed:
+            raise Failed(f"{self.name}: {failed.message}", failed.exit_code) from failed
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,9 +81,8 @@ class Side:
     def _told(self) -> "Iterator[Client]":
         from ..rpc.client import CallFailed
 
+        assert self._client is not None, "not entered"  # noqa: S101
         try:
-            if self._client is None:
-                self._client = self._stack.enter_context(self._connection.open())
             yield self._client
         except CallFailed as error:
             code, reason, text = error.code, error.reason, error.message

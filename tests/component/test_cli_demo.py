@@ -210,6 +210,7 @@ def status_until(listen, code):
         pass
 
 
+@pytest.mark.slow
 def test_a_frozen_broker_makes_the_table_stale_and_answers_go_on(terminal):
     terminal.until(b"Ctrl-C ends it.")
     assert not terminal.modes() & termios.ICANON
