@@ -257,6 +257,8 @@ def _show_rest(shown: _Shown) -> None:
     line()
     word, colour = _WORDS[shown.finding.verdict]
     _say("verdict", f"{paint(word, colour)}: {shown.finding.why}")
+    if shown.finding.verdict == Verdict.ABSENT and shown.fold.similar:
+        _say("do", "look for the similar key, as its producer writes it (--key-format hex)")
     if shown.finding.verdict in _ADVICE:
         _say("do", _ADVICE[shown.finding.verdict])
 
