@@ -17,6 +17,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
+from support.process import free_port
 
 from sidecar.cli import keys, root
 from sidecar.demo.airports import Airports, load
@@ -84,8 +85,7 @@ SIDECAR = Path(sys.executable).with_name("sidecar")
 
 
 def free_address():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def run(*arguments):
