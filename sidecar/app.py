@@ -12,7 +12,6 @@ table that nobody feeds without saying so.
 
 import asyncio
 import logging
-import resource
 import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from .ops.config import Config, TableSettings
 from .ops.heartbeat import Heartbeat
 from .ops.http import AddressFault, HttpServer
 from .ops.logs import event
+from .ops.memory import Budget, container_limit, resident_bytes
 from .ops.pages import Pages
 from .ops.recorder import Recorder
 from .ops.status import Observed
@@ -74,17 +74,16 @@ class Sidecar:
         definitions = config.definitions()
         self.tables = {definition.name: Served(definition) for definition in definitions}
         self._changed = Bell()
-        self._recorder = Recorder()
-        self._heartbeat = Heartbeat()
         self._cluster = Cluster(kafka_settings(config), boottime)
-        observed = Observed(
+        self._observed = Observed(
             tables=self.tables,
-            recorder=self._recorder,
-            heartbeat=self._heartbeat,
+            recorder=Recorder(),
+            heartbeat=Heartbeat(),
             clock=boottime,
             version=__version__,
+            memory_limit=config.limits.memory or container_limit(),
         )
-        self._pages = Pages(observed)
+        self._pages = Pages(self._observed)
         self._http = HttpServer(config.http, self._pages.page)
         self._config = config
 
@@ -123,16 +122,18 @@ class Sidecar:
         _raise_faults(work)
 
     async def _work(self) -> None:
+        budget = Budget(self._observed.memory_limit)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._heartbeat.run())
+            tasks.create_task(self._observed.heartbeat.run())
             for name, served in self.tables.items():
                 setting = Setting(
                     served=served,
                     cluster=self._cluster,
                     clock=boottime,
                     changed=self._changed,
-                    count_error=self._recorder.broker_error,
+                    count_error=self._observed.recorder.broker_error,
                     policy=_policy(self._config.tables[name]),
+                    budget=budget,
                 )
                 tasks.create_task(Follower(setting).run())
 
@@ -143,7 +144,7 @@ class Sidecar:
             listen=self._config.listen,
             clock=boottime,
             changed=self._changed,
-            recorder=self._recorder,
+            recorder=self._observed.recorder,
             limits=Limits(
                 keys=limits.keys,
                 page=limits.page,
@@ -154,7 +155,7 @@ class Sidecar:
             info=ServerInfo(
                 version=__version__,
                 started_at=boottime(),
-                resident_bytes=_resident_bytes,
+                resident_bytes=resident_bytes,
                 config_yaml=self._config.to_yaml(),
             ),
             tls=_tls(self._config),
@@ -224,11 +225,6 @@ def _tls(config: Config) -> Tls | None:
         raise Ended(
             f"tls: {error.filename} cannot be read: {error.strerror}", usage=True
         ) from error
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
 
 
 def _raise_faults(work: asyncio.Task[None]) -> None:

@@ -192,7 +192,7 @@ class _Rereading:
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """No matter: the feed meets the same."""
 
-    def added(self, partition: int, start: Start) -> None:
+    def added(self, partition: int, start: Start, asked_at: float) -> None:
         """No matter: it is read from its start by the feed."""
 
     def listed(self, sent_at: float) -> None:

@@ -14,24 +14,21 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from math import inf
 from typing import NoReturn
 
 from ..core.model import Fetched, LogBounds
 from ..core.progress import Cleaning, Freshness, Leader, Progress, Wait
-from ..core.served import Generation, Served, Source, incarnation_of
+from ..core.served import Generation, Source, incarnation_of
 from ..core.view import View
-from ..kafka.cluster import Cluster
 from ..kafka.errors import BadBatch
 from ..kafka.reader import Reader
 from ..kafka.topic import Start, Topic
 from ..ops.logs import event
 from .confirming import DETAIL, Confirmer
+from .setting import OverBudget, Policy, Setting, Stalled
 
-__all__ = ["Bell", "Feed", "Policy", "Rebuild", "Setting", "Stalled", "generation_of"]
+__all__ = ["Feed", "generation_of"]
 
 _log = logging.getLogger("sidecar.follower")
 
@@ -43,73 +40,6 @@ _GENERATION_BITS = 53
 _ROUND_S = 1.0
 _LONG_GAP_S = 3600.0
 _ROUNDS = 120
-
-
-class Bell:
-    """Wakes all who wait for the next change of any table's state."""
-
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
-
-    def ring(self) -> None:
-        """Something changed."""
-        self._rung.set()
-        self._rung = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Return at the next change."""
-        await self._rung.wait()
-
-
-class Rebuild(StrEnum):
-    """What answers while a table is read anew."""
-
-    KEEP_OLD = "keep_old"
-    DROP_OLD = "drop_old"
-    REFUSE = "refuse"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """What a table's owner decides of its following.
-
-    Attributes:
-        open_transaction_wait_s: how long an open transaction may hold up readiness.
-        rebuild: what answers while the table is read anew.
-        skip_bad_batches: a batch that cannot be read is passed over, and counted.
-        delete_retention_s: for how long the cleaner keeps tombstones, where the brokers do not
-            tell; None: not known.
-    """
-
-    open_transaction_wait_s: float = 75.0
-    rebuild: Rebuild = Rebuild.KEEP_OLD
-    skip_bad_batches: bool = False
-    delete_retention_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """Where a follower works.
-
-    Attributes:
-        served: the table.
-        cluster: that holds its topic.
-        clock: seconds, CLOCK_BOOTTIME.
-        changed: rung when the table begins, becomes ready, or cannot be read.
-        count_error: told the name of each broker error.
-        policy: of the table.
-    """
-
-    served: Served
-    cluster: Cluster
-    clock: Callable[[], float]
-    changed: Bell
-    count_error: Callable[[str], None]
-    policy: Policy = Policy()
-
-
-class Stalled(Exception):  # noqa: N818 (a bug of the reader, seen from outside)
-    """The reader has given no sign of a partition for long."""
 
 
 class Feed:
@@ -144,6 +74,7 @@ class Feed:
             LogCut, TopicGone: the log can not be followed any further.
             Unsupported: a broker is too old.
             Stalled: the reader hangs.
+            OverBudget: it would take more memory than there is.
         """
         setting = self._setting
         async with asyncio.TaskGroup() as tasks:
@@ -160,11 +91,14 @@ class Feed:
         self._silent[number] = 0
         self._generation.fetched_bytes += fetched.size
         self._warn_of_gap(view.progress[number], fetched)
+        await self._until_there_is_memory()
         for applied in view.fold(fetched, _SLICE):
             self._room -= max(applied, _LEAST)
             if self._room <= 0:
                 self._room = _SLICE
+                self._check_memory()
                 await asyncio.sleep(0)
+        self._check_memory()
         self._name_wait(number)
         table = view.table
         confirmable = view.progress[number].confirmable
@@ -213,11 +147,11 @@ class Feed:
         if view.blocked is not was_blocked:
             self._setting.changed.ring()
 
-    def added(self, partition: int, start: Start) -> None:
+    def added(self, partition: int, start: Start, asked_at: float) -> None:
         """The topic has another partition; the table stays as ready as it is."""
         view = self._view
         keep_s = _kept_s(self._generation.source, self._setting.policy)
-        view.add(_progress(partition, start, self._setting.clock(), keep_s))
+        view.add(_progress(partition, start, asked_at, keep_s))
         self._silent[partition] = 0
         event(
             _log, logging.INFO, "partition added",
@@ -307,6 +241,31 @@ class Feed:
             # The entries live long: a collection need not look at them again.
             gc.freeze()
             self._check_ready()
+
+    def _check_memory(self) -> None:
+        view = self._view
+        lacks = "" if view.ready else self._setting.budget.lacks()
+        if lacks:
+            done, total = view.offsets_done()
+            raise OverBudget(
+                f"{lacks}: {len(view.table)} entries of {done} of {total} offsets were read; give "
+                "it more, or have the topic compacted"
+            )
+
+    async def _until_there_is_memory(self) -> None:
+        """A table that answers stays where it is rather than having the process killed."""
+        served, told = self._setting.served, False
+        while self._view.ready and (lacks := self._setting.budget.lacks()):
+            sentence = f"{lacks}: nothing more is read; give it more"
+            if not told:
+                event(
+                    _log, logging.ERROR, "out of memory", table=self._view.name, why=sentence
+                )  # fmt: skip
+            told, served.fault = True, sentence
+            self._silent = dict.fromkeys(self._silent, 0)
+            await asyncio.sleep(_ROUND_S)
+        if told:
+            served.fault = ""
 
     async def _watch(self) -> NoReturn:
         """See that the reader lives: it tells something of each partition all the time.

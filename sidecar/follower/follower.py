@@ -10,6 +10,8 @@ a part of the log         the generation goes on answering, STALE, while the nex
                           is built beside it and takes its place when it is ready;
                           `rebuild` may say otherwise
 the reader, by a bug      the same, with back-off; the fourth time the process ends
+memory                    what is being built is given up (FAILED if nothing answers), and
+                          tried again after a while
 ========================  =====================================================
 
 A generation that was never ready has nothing to answer: it is simply begun again.
@@ -26,7 +28,8 @@ from ..kafka.errors import BrokerFault, KafkaFault, TopicGone, Unsupported, leav
 from ..kafka.topic import Topic, locate
 from ..kafka.topology import Identity
 from ..ops.logs import event
-from .feed import Feed, Rebuild, Setting, generation_of
+from .feed import Feed, generation_of
+from .setting import OverBudget, Rebuild, Setting
 
 __all__ = ["Follower"]
 
@@ -37,6 +40,8 @@ _MOST_BUGS = 3
 _SOUND_S = 600.0
 _UNSUPPORTED_S = 5.0
 _PARKED_S = 1.0
+_OVER_BUDGET_S = 60.0
+_AND_SO = "; it is not read anew: "
 # How long metadata alone must say that the topic of a table that answers is missing.
 _MISSING_S = 4.0
 _FREED_AT_ONCE = 4096
@@ -95,6 +100,7 @@ class Follower:
         if source is not None and source.incarnation != generation.source.incarnation:
             self._drop(Trouble(Reason.TOPIC_REPLACED, "its topic is another one now"))
         await self._free_dropped()
+        self._check_memory()
         if served.replaced:
             served.trouble = Trouble(
                 Reason.TOPIC_REPLACED,
@@ -114,6 +120,8 @@ class Follower:
         """Do what its loss demands; returns the reason for the next generation, in a word."""
         if isinstance(fault, TopicGone):
             return await self._lost_topic(fault)
+        if isinstance(fault, OverBudget):
+            return await self._over_budget(fault)
         if isinstance(fault, Unsupported):
             return await self._not_supported(fault)
         if isinstance(fault, KafkaFault):
@@ -163,6 +171,29 @@ class Follower:
         self._setting.changed.ring()
         await asyncio.sleep(_UNSUPPORTED_S)
         return "unsupported"
+
+    def _check_memory(self) -> None:
+        """Another generation beside the one that answers will be about as large."""
+        setting = self._setting
+        more = setting.served.memory_bytes() if setting.served.ready else 0
+        lacks = setting.budget.lacks(more)
+        if more and lacks:
+            raise OverBudget(
+                f"{lacks} to read it anew beside what answers: give it more, or set rebuild: "
+                "drop_old"
+            )
+
+    async def _over_budget(self, over: OverBudget) -> str:
+        served, sentence = self._setting.served, f"topic {self._name!r}: {over}"
+        self._tell(sentence)
+        if served.ready:
+            served.cut_off(f"{served.fault.partition(_AND_SO)[0]}{_AND_SO}{sentence}")
+        else:
+            self._drop(Trouble(Reason.TABLE_FAILED, sentence, final=True), replaced=False)
+        self._setting.changed.ring()
+        await self._free_dropped()
+        await asyncio.sleep(_OVER_BUDGET_S)
+        return "memory"
 
     def _refuses(self) -> bool:
         """An operator must say that the table may be read anew: it has answered before."""

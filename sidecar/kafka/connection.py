@@ -270,7 +270,10 @@ class Frames:
     def send(self, request: bytes) -> asyncio.Future[memoryview]:
         """Send an encoded request; its response's frame comes as the future's result."""
         waiter = self._protocol.expect()
-        self._transport.write(request)
+        if self._transport.is_closing():  # uvloop's raises where asyncio's would only warn
+            self._protocol.connection_lost(None)
+        else:
+            self._transport.write(request)
         return waiter
 
     def close(self) -> None:

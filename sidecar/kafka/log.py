@@ -7,7 +7,6 @@ the part before has been taken, because its bytes stand in a buffer that is used
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import suppress
 
 from ..core.model import Batch, Fetched
 from ..core.progress import Leader, Wait
@@ -62,8 +61,9 @@ async def read_log(
             raise LogFault(f"topic {topic!r}: {fault}") from fault
         finally:
             reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            await asyncio.wait({reading})
+            if not reading.cancelled():
+                reading.exception()  # it was told already, or nobody waits for it any more
     finally:
         cluster.close()
 
@@ -130,7 +130,7 @@ class _Relay:
         """What is compared is all of it."""
         raise bad
 
-    def added(self, partition: int, start: Start) -> None:
+    def added(self, partition: int, start: Start, asked_at: float) -> None:  # noqa: ARG002
         """What is read once has the partitions with which it began."""
         end = start.target
         raise LogFault(f"partition {partition} was added meanwhile (it ends at {end}); begin again")
@@ -143,7 +143,10 @@ class _Relay:
 
 
 async def _raise_fault(reading: asyncio.Task[None]) -> None:
+    faults: list[Exception] = []
     try:
         await reading
     except* KafkaFault as group:
-        raise leaves_of(group)[0] from group
+        faults = leaves_of(group)
+    for fault in faults:  # what is raised above would come in a group again
+        raise fault

@@ -39,8 +39,11 @@ class TopologySink(Protocol):
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """A partition waits, or does so no longer (`Wait.NOTHING`)."""
 
-    def added(self, partition: int, start: Start) -> None:
-        """The topic has another partition, which is followed from its log start on."""
+    def added(self, partition: int, start: Start, asked_at: float) -> None:
+        """The topic has another partition, which is followed from its log start on.
+
+        Its ends were asked for at `asked_at` (seconds).
+        """
 
     def listed(self, sent_at: float) -> None:
         """Metadata asked at `sent_at` (seconds) lists no partition that is not followed."""
@@ -174,16 +177,16 @@ class Topology:
             self._lead(self._parts[number], metadata.leaders[number])
         with_leader = {n: metadata.leaders[n] for n in added if metadata.leaders[n].node >= 0}
         if with_leader:
-            await self._add(with_leader)
+            await self._add(with_leader, metadata.sent_at)
         if metadata.leaders.keys() == self._parts.keys():
             self._sink.listed(metadata.sent_at)
 
-    async def _add(self, leaders: dict[int, Leader]) -> None:
+    async def _add(self, leaders: dict[int, Leader], asked_at: float) -> None:
         """Follow partitions that the topic was given, from their log start on."""
         starts = await starts_of(self._cluster, self._identity.topic.name, leaders)
         async with self._delivering:
             for number, start in starts.items():
-                self._sink.added(number, start)
+                self._sink.added(number, start, asked_at)
             self._parts |= assigned(starts)
         self._tell_moved()
 

@@ -62,6 +62,13 @@ METRICS: Final = (
         "sidecar_table_memory_bytes", "gauge", _TABLE, "bytes", "Estimate of the memory it holds."
     ),
     Family(
+        "sidecar_memory_limit_bytes",
+        "gauge",
+        (),
+        "bytes",
+        "What the process may take (limits.memory, or the container's limit); no sample: no limit.",
+    ),
+    Family(
         "sidecar_table_lag_offsets",
         "gauge",
         _TABLE,
@@ -95,7 +102,7 @@ METRICS: Final = (
         ("table", "reason"),
         "",
         "Generations begun since the start, by why: start, log_cut, topic_replaced, unsupported, "
-        "bug.",
+        "bug, memory.",
     ),
     Family(
         "sidecar_records_applied_total",
@@ -200,6 +207,8 @@ class _Tables(Collector):
         labels = (observed.version, platform.python_version())
         samples["sidecar_build_info"].append((labels, 1))
         samples["sidecar_loop_lag_seconds"].append(((), observed.heartbeat.lag()))
+        if observed.memory_limit is not None:
+            samples["sidecar_memory_limit_bytes"].append(((), observed.memory_limit))
         now = observed.clock()
         for name, served in sorted(observed.tables.items()):
             _add_table(samples, name, still(served), now)

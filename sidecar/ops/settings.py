@@ -44,7 +44,7 @@ SECRETS: Final = {
     "kafka.sasl.password": "kafka.sasl.password.file",
     "kafka.ssl.key.password": "kafka.ssl.key.password.file",
 }
-NOT_YET: Final = frozenset(f"limits.{name}" for name in ("watches", "watch_bytes", "memory"))
+NOT_YET: Final = frozenset(f"limits.{name}" for name in ("watches", "watch_bytes"))
 
 _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _Mechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -231,6 +231,11 @@ class Limits(_Section):
     )
     calls: Annotated[int, Field(ge=1)] = Field(
         1000, description="streams, scans and waits at a time"
+    )
+    memory: Annotated[int, Field(ge=1 << 20)] | None = Field(
+        None,
+        description="what the process may take, bytes; unset: the container's limit. A table that "
+        "would pass nine tenths of it is refused",
     )
     wait_ms: Annotated[int, Field(ge=0)] = Field(
         5000, description="longest wait for a freshness bound, and the default, milliseconds"

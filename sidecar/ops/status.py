@@ -32,6 +32,7 @@ class Observed:
         heartbeat: of the loop that serves.
         clock: seconds, CLOCK_BOOTTIME.
         version: of the sidecar.
+        memory_limit: bytes that the process may take; None: no limit.
     """
 
     tables: Mapping[str, Served]
@@ -39,6 +40,7 @@ class Observed:
     heartbeat: Heartbeat
     clock: Callable[[], float]
     version: str
+    memory_limit: int | None = None
 
 
 def still(served: Served) -> Served:

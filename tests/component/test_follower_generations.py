@@ -12,6 +12,7 @@ from sidecar.core.errors import Reason, Refused
 from sidecar.core.progress import Wait
 from sidecar.core.served import TableState
 from sidecar.follower import Rebuild, feed, follower
+from sidecar.follower.setting import Stalled
 from sidecar.kafka import topology
 from sidecar.kafka.errors import LogCut, TopicGone
 
@@ -460,7 +461,7 @@ async def test_a_reader_that_hangs_is_noticed(monkeypatch):
             await table.until_ready()
             never(fake)
             fault = await table.ended()
-            assert isinstance(fault, feed.Stalled)
+            assert isinstance(fault, Stalled)
             assert "partitions [0]" in str(fault)
             fake.script.fetch.clear()
             await table.until(lambda: table.served.generations == 2, "another")

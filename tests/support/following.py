@@ -27,6 +27,7 @@ from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting
 from sidecar.follower.feed import Feed
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.settings import KafkaSettings
+from sidecar.ops.memory import Budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -95,7 +96,7 @@ class Following:
             headers=options.pop("headers", False),
             min_entries=options.pop("min_entries", 0),
         )
-        clock = options.pop("clock", boottime)
+        clock, budget = options.pop("clock", boottime), options.pop("budget", Budget())
         self.served = Served(definition)
         self.cluster = Cluster(settings, clock)
         self.broker_errors: list[str] = []
@@ -103,6 +104,7 @@ class Following:
         setting = Setting(
             served=self.served, cluster=self.cluster, clock=clock, changed=Bell(),
             count_error=self.broker_errors.append, policy=Policy(**options),
+            budget=budget,
         )  # fmt: skip
         self.follower = _noting(self.told)(setting)
         self.task: asyncio.Task[None] | None = None
@@ -233,6 +235,7 @@ async def following(
     rebuild: Rebuild = Rebuild.KEEP_OLD,
     skip_bad_batches: bool = False,
     clock: Callable[[], float] = boottime,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> AsyncIterator[Following]:
     """Follow a topic; more settings are those of `KafkaSettings`.
@@ -251,6 +254,7 @@ async def following(
         rebuild=rebuild,
         skip_bad_batches=skip_bad_batches,
         clock=clock,
+        budget=budget or Budget(),
     )
     table.task = asyncio.create_task(table.follower.run())
     try:

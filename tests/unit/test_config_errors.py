@@ -147,7 +147,6 @@ def file(tmp_path, monkeypatch):
             "limits.message_bytes: expected at most 2147483647, got 9999999999",
         ),
         ("LIMITS__WATCHES", "1", "limits.watches: this version does not have it yet"),
-        ("LIMITS__MEMORY", "1", "limits.memory: this version does not have it yet"),
         ("LIMITS__BATCH_BYTES", "1", "limits.batch_bytes: expected at least 1024, got 1"),
     ],
 )
