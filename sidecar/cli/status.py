@@ -37,8 +37,8 @@ _ADVICE_BEFORE_READING = "mend that; the sidecar goes on trying and needs no res
 _ADVICE_BY_STATE = {
     "BOOTSTRAPPING": "give it time: `sidecar wait --ready` returns when it is done",
     "STALE": "see `sidecar describe {table}` for the partition that is behind",
-    "FAILED": "mend what the reason says, then restart the sidecar",
-    "REPLACED": "give it time: the topic's new life is being read",
+    "FAILED": "mend what the reason says; the sidecar tries again by itself",
+    "REPLACED": "create the topic again, if that is not meant; the sidecar waits for it",
 }
 _PASSING = frozenset({"BOOTSTRAPPING", "TOPIC_MISSING", "TOPIC_REPLACED", "SHUTTING_DOWN"})
 _PAUSE_S = 0.2
@@ -231,5 +231,7 @@ def advice(table: "TableInfo") -> list[str]:
         return [_ADVICE_BY_WAIT[one] for one in waits]
     if state == "BOOTSTRAPPING" and not table.partitions:
         return [_ADVICE_BEFORE_READING]
+    if state == "REPLACED" and table.next_partitions:
+        return ["give it time: the topic that has its name now is being read"]
     known = _ADVICE_BY_STATE.get(state, "see the sidecar's log")
     return [known.format(table=escaped_text(table.name))]

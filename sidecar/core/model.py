@@ -86,6 +86,8 @@ class Batch(NamedTuple):
     record: a batch keeps its offsets when compaction empties it, and the batches of
     transaction markers and of aborted transactions come with no records at all.
 
+    `holes` tells that there were more records in it, which compaction has taken away.
+
     `records` comes from a fast decoder, which gives up on some that are sound. Where iterating
     it raises, `again` gives them all by a reader that has the last word.
     """
@@ -95,6 +97,7 @@ class Batch(NamedTuple):
     base_offset: int
     next_offset: int
     again: Callable[[], Iterable[Record]] | None = None
+    holes: bool = False
 
     def each(self) -> Iterator[Record]:
         """All records in order, by whichever reader can."""

@@ -27,6 +27,12 @@ offset for the target. The high watermark is not reached by that, so staleness s
 unknown until the transaction ends. `held_since` outlasts other waits that come in
 between, so the bound is one on the whole.
 
+The log's cleaner takes a record away once a later one of its key stands below the log's
+stable end. Whoever reads on past such a *hole* holds an older value of that key until the
+later record comes, or none: the state is that of no moment. So at a hole the log's end is
+noted (`whole_at`): until the position is there no mark is reached, no bound is met, and
+nothing is caught up. Near its end a log has no holes, so this ends.
+
 The log's cleaner takes tombstones away some time after it has taken away what they
 deleted. Whoever was fresh at a moment and reads on within that time (`keep_s`) meets them
 all. Whoever comes later may have missed some, and so may a bootstrap that changed leaders,
@@ -115,12 +121,14 @@ class Freshness(NamedTuple):
         marks: not reached yet; the oldest and the newest.
         counts_from: answers to requests sent before make no mark; inf: none does.
         cleaning: tombstones that may be gone.
+        whole_at: the position from which on the state is that of a moment.
     """
 
     as_of: float | None = None
     marks: tuple[Mark, ...] = ()
     counts_from: float = -inf
     cleaning: Cleaning = Cleaning()
+    whole_at: int = 0
 
     @property
     def complete_until(self) -> float:
@@ -140,6 +148,8 @@ class Freshness(NamedTuple):
 
     def reached(self, position: int) -> "Freshness":
         """Drop the marks that the position has reached; the newest of them is the freshness."""
+        if position < self.whole_at:
+            return self
         reached = [mark.sent_at for mark in self.marks if mark.high_watermark <= position]
         if not reached:
             return self
@@ -225,8 +235,20 @@ class Progress:
 
     @property
     def caught_up(self) -> bool:
-        """The position has reached the target."""
-        return self.position >= self.target
+        """The position has reached the target, and the state is that of a moment."""
+        return self.position >= self.target and self.whole
+
+    @property
+    def whole(self) -> bool:
+        """What compaction took out of what was read has been made up for by what came after."""
+        return self.position >= self.freshness.whole_at
+
+    def holed(self, bounds: LogBounds) -> "Progress":
+        """Records are missing from what is read now: others below the log's end stand for them."""
+        end = bounds.last_stable_offset if bounds.last_stable_offset >= 0 else bounds.high_watermark
+        if end <= self.freshness.whole_at:
+            return self
+        return replace(self, freshness=self.freshness._replace(whole_at=end))
 
     @property
     def lag(self) -> int:

@@ -95,7 +95,11 @@ class View:
         if brings and fetched.arrived_at > known.freshness.complete_until:
             self._put(known.doubted(fetched.arrived_at))
         for batch in fetched.batches:
+            if batch.holes or batch.base_offset > self.progress[number].position:
+                self._put(self.progress[number].holed(fetched.bounds))
             yield from self._fold_batch(number, batch, limit)
+        if fetched.nothing_before is not None:
+            self._put(self.progress[number].holed(fetched.bounds))
         known = self.progress[number]
         if 0 <= known.bounds.log_start_offset < fetched.bounds.log_start_offset:
             self._table.raise_floor(number, fetched.bounds.log_start_offset)
@@ -205,8 +209,11 @@ class View:
         """A partition that is not at its least position yet, and that; None: all are."""
         for partition, least in bounds.positions.items():
             known = self.progress.get(partition)
-            if known is None or known.position < least:
+            if known is None:
                 return partition, least
+            needed = max(least, known.freshness.whole_at)
+            if known.position < needed:
+                return partition, needed
         return None
 
     def staleness_ms(self, now: float) -> int | None:

@@ -141,7 +141,10 @@ def decode_batches(
             continue
         data = _data_of(partition, span, batch_bytes)
         again = partial(_parsed, partition, data, span)
-        yield Batch(DefaultRecordBatch(data), origin, span.base_offset, span.next_offset, again)
+        holes = _COUNT.unpack_from(data, _COUNT_AT)[0] < span.next_offset - span.base_offset
+        yield Batch(
+            DefaultRecordBatch(data), origin, span.base_offset, span.next_offset, again, holes
+        )
 
 
 def _is_abort(partition: int, span: Span, batch_bytes: int) -> bool:

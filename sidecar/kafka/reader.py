@@ -38,6 +38,7 @@ _PARTITION_BYTES = 1 << 20
 _RETRY_S = 0.1
 _DENIED_S = 1.0
 _ENDS_S = 1.0
+_SILENT_S = 1.5
 _UNKNOWN_TOPIC_ID = 100
 _FOR_AN_OPERATOR = {Wait.AUTHORIZATION, Wait.BAD_BATCH}  # no hurry
 
@@ -142,7 +143,7 @@ class Reader:
             if flight is None:
                 await self._topology.moved_within(_RETRY_S)
                 continue
-            response = await self._answer(flight, frames)
+            response = await self._answer(node, flight, frames)
             backoff.reset()
             turn += 1
             accepted = self._accept(node, flight, response)
@@ -174,10 +175,16 @@ class Reader:
         sent_at = self._clock()
         return _Flight(frames.send(request), asked, sent_at)
 
-    async def _answer(self, flight: _Flight, frames: Frames) -> FetchResponse:
+    async def _answer(self, node: int, flight: _Flight, frames: Frames) -> FetchResponse:
         limit_s = _MAX_WAIT_MS / 1000 + self._cluster.settings.request_timeout_s
+        silent_s = min(_MAX_WAIT_MS / 1000 + _SILENT_S, limit_s / 2)
+        done, _ = await asyncio.wait({flight.frame}, timeout=silent_s)
+        if not done:
+            silence = f"{frames.address} has not answered for {silent_s:g} s"
+            for part in self._led_by(node):
+                self._sink.waits(part.partition, Wait.BROKER, silence)
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s - silent_s):
                 frame = await flight.frame
         except TimeoutError as error:
             raise BrokerFault(f"{frames.address} did not answer within {limit_s:g} s") from error
