@@ -10,7 +10,6 @@ told from the writer's history: three replicas, two of them in sync, no unclean 
 
 from __future__ import annotations
 
-import itertools
 import time
 import uuid
 from contextlib import contextmanager
@@ -60,8 +59,8 @@ class Site:
         self.proxies = proxies
         self.topic_id = ""
         self.partitions = 0
+        self.ordinal = -1
         self._topics = topics
-        self._ordinals = itertools.count()
 
     @property
     def direct(self) -> str:
@@ -79,9 +78,10 @@ class Site:
         settings = _COMPACTED | {"delete.retention.ms": str(delete_retention_ms)}
         self.cluster.create_topic(TOPIC, _PARTITIONS, 3, **settings)
         self.partitions = _PARTITIONS
+        self.ordinal += 1
         self.topic_id = self._described_id()
         self._topics.note(
-            op="created", id=self.topic_id, began=began, at=now(), ordinal=next(self._ordinals)
+            op="created", id=self.topic_id, began=began, at=now(), ordinal=self.ordinal
         )
 
     def delete_topic(self) -> None:
