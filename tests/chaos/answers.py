@@ -8,6 +8,7 @@ counts no later than its writer heard of it.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def _positions(event: Event) -> dict[int, int] | None:
     return None if told is None else {int(number): offset for number, offset in told.items()}
 
 
-# I4: what is shown was written, counts, and is whole
+# What is shown was written, counts, and is whole (I4)
 
 
 def check_visible(answer: Answer, verdict: Verdict) -> None:
@@ -174,13 +175,13 @@ def _all_shown(answer: Answer) -> Iterator[Shown]:
 
 def _check_order(answer: Answer, verdict: Verdict) -> None:
     keys = [shown.key for shown in answer.shown]
-    if any(one >= other for one, other in zip(keys, keys[1:], strict=False)):
+    if any(one >= other for one, other in itertools.pairwise(keys)):
         verdict.violate("I12", "page out of order", str(keys), answer.event)
     if any(not key.startswith(answer.event["prefix"]) for key in keys):
         verdict.violate("I12", "page beyond its prefix", str(keys), answer.event)
 
 
-# I11: the stated age
+# The stated age (I11)
 
 
 def check_staleness(answer: Answer, verdict: Verdict) -> None:
@@ -217,7 +218,7 @@ def _deleted(truth: Truth, key: str, since: int) -> bool:
     return any(one.value is None for one in truth.possible(key, since, float("inf")))
 
 
-# I10: read your writes
+# Read your writes (I10)
 
 
 def check_min_offsets(answer: Answer, verdict: Verdict) -> None:

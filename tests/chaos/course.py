@@ -25,7 +25,7 @@ _NOT_READY = {"BOOTSTRAPPING", "TOPIC_MISSING", "TOPIC_REPLACED"}
 _LOST = {"UNAVAILABLE", "CANCELLED"}
 
 
-# I2: refusals
+# Refusals (I2)
 
 
 class _Lives:
@@ -99,7 +99,7 @@ def _wrong_refusal(event: Event, lives: _Lives) -> str:
     return "unexpected error"
 
 
-# I22: recovery
+# Recovery (I22)
 
 
 def check_recovery(history: History, verdict: Verdict) -> None:
@@ -125,7 +125,7 @@ def check_recovery(history: History, verdict: Verdict) -> None:
             verdict.violate("I22", "no recovery", what, fault)
 
 
-# I19: which topic
+# Which topic (I19)
 
 
 def check_identity(history: History, answers: list[Answer], verdict: Verdict) -> None:

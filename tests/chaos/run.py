@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chaos.checks import check
-from chaos.cluster import TOPIC, Site, site
+from chaos.cluster import TOPIC, site
 from chaos.faults import FAULTS, IDENTITY_FAULTS, Stage, schedule, strike
 from chaos.history import History, Recorder, now, text_of
 from chaos.readers import TABLE, Monitor, Readers, read_table
@@ -99,6 +99,7 @@ def _strike_all(plan: Plan, stage: Stage, monitor: Monitor, record: Recorder) ->
         passed = now() - begun
         if passed > plan.seconds or fault.number >= plan.faults or not stage.sidecar.running:
             break
+        stage.writers.check()
         where = f" node {fault.node}" if fault.node else ""
         print(f"{passed:6.1f} s  {fault.kind}{where}", end="", flush=True)
         event = strike(stage, fault, record)
@@ -147,13 +148,16 @@ def _tracebacks(folder: Path) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="tests/chaos/run", description="Faults over a constant writer; all is recorded, then judged."
+        prog="tests/chaos/run",
+        description="Faults over a constant writer; all is recorded, then judged.",
     )
     parser.add_argument("--minutes", type=float, default=10, help="how long faults are begun")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--most", type=int, default=10_000, help="at most so many faults")
     parser.add_argument(
-        "--faults", default="", help=f"kinds, by commas: {', '.join(sorted(FAULTS | IDENTITY_FAULTS))}"
+        "--faults",
+        default="",
+        help=f"kinds, by commas: {', '.join(sorted(FAULTS | IDENTITY_FAULTS))}",
     )
     parser.add_argument(
         "--identity", action="store_true", help="also those that make the topic another one"

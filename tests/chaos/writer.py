@@ -185,7 +185,11 @@ class _Transactional(_Writer):
     def _producer(self) -> Producer:
         """A new one: the broker ends what the one before has left open."""
         name = f"{self.name}-{self.site.ordinal}"
-        own = {"transactional.id": name, "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS}
+        own = {
+            "transactional.id": name,
+            "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+            "message.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+        }
         producer = Producer({"bootstrap.servers": self.site.direct, **_SETTINGS, **own})
         _again(lambda: producer.init_transactions(20))
         return producer
@@ -289,8 +293,13 @@ class Writers:
             thread.ending.set()
         for thread in self._threads:
             thread.join(150)
+        self.check()
+        for thread in self._threads:
+            if thread.is_alive():
+                raise TimeoutError(f"writer {thread.name} does not end")
+
+    def check(self) -> None:
+        """Raise what has ended a writer, if anything has."""
         for thread in self._threads:
             if thread.failure is not None:
                 raise thread.failure
-            if thread.is_alive():
-                raise TimeoutError(f"writer {thread.name} does not end")
