@@ -49,7 +49,7 @@ class Answer:
 
 
 def answers(history: History, verdict: Verdict) -> list[Answer]:
-    """Every answer of the clients, and every state that the monitor was told as one without keys."""
+    """Every answer of the clients; what the monitor was told counts as one without keys."""
     known = truths(history)
     ids = {event["incarnation"]: event["topic_id"] for event in history.monitor if event["ok"]}
     pauses = [

@@ -25,7 +25,7 @@ _NOT_READY = {"BOOTSTRAPPING", "TOPIC_MISSING", "TOPIC_REPLACED"}
 _LOST = {"UNAVAILABLE", "CANCELLED"}
 
 
-# Refusals (I2)
+# I2: what is refused, and when
 
 
 class _Lives:
@@ -99,7 +99,7 @@ def _wrong_refusal(event: Event, lives: _Lives) -> str:
     return "unexpected error"
 
 
-# Recovery (I22)
+# I22: after a fault was healed
 
 
 def check_recovery(history: History, verdict: Verdict) -> None:

@@ -40,7 +40,7 @@ class Shown(NamedTuple):
     """What an answer says of one key; None as the value and -1 as the offset: absent."""
 
     key: str
-    value: str | None
+    value: str | None = None
     partition: int = -1
     offset: int = -1
     ts: int = 0
