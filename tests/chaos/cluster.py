@@ -19,6 +19,7 @@ from chaos.history import now
 from confluent_kafka import ElectionType, KafkaException, TopicCollection, TopicPartition
 from support.admin import wait_until
 from support.kafka import KafkaCluster, proxied_cluster
+from support.moves import reassign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,7 @@ class Site:
             partition: [NODES[(partition + shift + place) % 3] for place in range(3)]
             for partition in range(self.partitions)
         }
-        self.cluster.reassign(TOPIC, replicas)
+        reassign(self.direct, TOPIC, replicas)
         self.elect_preferred()
         return {partition: self.cluster.leader(TOPIC, partition) for partition in replicas}
 

@@ -32,6 +32,7 @@ CLIENTS = 4
 DEADLINE_S = 10.0
 _OWN_WRITE_MS = 3000
 _PAUSE_S = 0.03
+_UNREACHABLE_S = 0.3
 _PRESENCE = {
     cache_pb2.PRESENCE_FOUND: "found",
     cache_pb2.PRESENCE_ABSENT: "absent",
@@ -87,7 +88,10 @@ class _Client(_Asker):
         with self.record:
             while not self.ending.wait(_PAUSE_S):
                 call = self._next()
-                self.record.note(**_asked(stub, call), client=self._number)
+                heard = _asked(stub, call)
+                self.record.note(**heard, client=self._number)
+                if not heard["ok"] and not heard["reason"]:
+                    self.ending.wait(_UNREACHABLE_S)
 
     def _next(self) -> _Call:
         kind = self._chance.random()

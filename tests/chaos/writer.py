@@ -42,6 +42,7 @@ _SETTINGS = {
     "enable.idempotence": True,
     "linger.ms": 5,
     "message.timeout.ms": 30_000,
+    "topic.metadata.refresh.interval.ms": 1000,
     "log_level": 0,
 }
 
@@ -197,13 +198,15 @@ class _Transactional(_Writer):
     def _transact(self, producer: Producer) -> Producer | None:
         """One transaction; gives the producer to go on with, None: this one is of no more use."""
         number = f"{self.name}-{next(self._numbers)}"
-        events = [event | {"tx": number} for event in self.batch(9)]
+        events: list[Event] = []
         asked: list[float] = []
         following: Producer | None = producer
         try:
             producer.begin_transaction()
-            for event in events:
-                _send(producer, event, _acknowledged(event))
+            for event in self.batch(9):
+                event["tx"] = number
+                if _send(producer, event, _acknowledged(event)):
+                    events.append(event)
             producer.flush(20)
             outcome = self._end(producer, asked)
         except KafkaException as error:
@@ -237,16 +240,23 @@ class _Transactional(_Writer):
         return self._producer()
 
 
-def _send(producer: Producer, event: Event, delivered: Callable[..., None]) -> None:
+def _send(producer: Producer, event: Event, delivered: Callable[..., None]) -> bool:
+    """Hand a record over; false: the client has not heard of its partition yet."""
     value = event["value"]
-    producer.produce(
-        TOPIC,
-        None if value is None else value.encode("latin-1"),
-        event["key"].encode("latin-1"),
-        partition=event["partition"],
-        timestamp=event["ts"],
-        on_delivery=delivered,
-    )
+    try:
+        producer.produce(
+            TOPIC,
+            None if value is None else value.encode("latin-1"),
+            event["key"].encode("latin-1"),
+            partition=event["partition"],
+            timestamp=event["ts"],
+            on_delivery=delivered,
+        )
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+            raise
+        return False
+    return True
 
 
 def _acknowledged(event: Event) -> Callable[[KafkaError | None, Any], None]:

@@ -14,7 +14,6 @@ stopped and started. Brokers die with the test process, however that ends.
 from __future__ import annotations
 
 import base64
-import json
 import shutil
 import signal
 import socket
@@ -33,7 +32,7 @@ from support.process import Child, free_port, run_bound
 from support.proxy import TcpProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
     from support.tls import Tls
@@ -187,23 +186,6 @@ class KafkaCluster(TopicAdmin):
                 self._ports[node, name] = free_port()
         self._write_properties(node)
         self.start(node)
-
-    def reassign(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> None:
-        """Give partitions other replicas, or the same in another order; the first is preferred."""
-        plan = {
-            "version": 1,
-            "partitions": [
-                {"topic": topic, "partition": partition, "replicas": list(nodes)}
-                for partition, nodes in replicas.items()
-            ],
-        }
-        path = self._dir / "reassignment.json"
-        path.write_text(json.dumps(plan))
-        tool = [*self._java, "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"]
-        at = ["--bootstrap-server", self.bootstrap_servers]
-        done = run_bound([*tool, *at, "--reassignment-json-file", str(path), "--execute"])
-        if done.returncode != 0:
-            raise BrokerError(f"{topic} was not reassigned:\n{done.stdout[-4000:]}")
 
     def wait_compacted(self, topic: str, **options: Any) -> None:
         """Wait until the log cleaner has visibly run on every replica; see compaction.py."""
