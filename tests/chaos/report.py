@@ -23,10 +23,12 @@ def summary(history: History, verdict: Verdict) -> str:
     for kind, each in sorted(worst.items()):
         lines.append(f"  {kind:<22} {len(each):>6}   {max(each):>12.1f} s")
     lines += [f"  {'all':<22} {len(verdict.recoveries):>6}", ""]
-    lines += ["calls                     times   answered"]
+    lines += ["calls                     times   answered   of those that met a ready table"]
     for name, each in sorted(_by(history.reads, "op").items()):
         answered = sum(event["ok"] for event in each)
-        lines.append(f"  {name:<22} {len(each):>6}   {answered / len(each):>10.2%}")
+        ready = sum(event["ok"] or not _turned_away(event) for event in each)
+        share, of_ready = answered / len(each), answered / max(1, ready)
+        lines.append(f"  {name:<22} {len(each):>6}   {share:>8.2%}   {of_ready:>8.2%}")
     refused = Counter(f"{e['code']} {e['reason']}" for e in history.reads if not e["ok"])
     lines += [f"  refused: {name} {times}" for name, times in refused.most_common()]
     outcomes = Counter(event["outcome"] for event in history.writes)
@@ -37,6 +39,11 @@ def summary(history: History, verdict: Verdict) -> str:
     lines += [f"  {name}: {times}" for name, times in verdict.anomalies.most_common()]
     lines += [f"- {one}" for one in verdict.violations[:_SHOWN]]
     return "\n".join(lines)
+
+
+def _turned_away(event: Event) -> bool:
+    """Nobody was there, or there was no table yet."""
+    return event["code"] in {"UNAVAILABLE", "CANCELLED"}
 
 
 def _by(events: list[Event], field: str) -> dict[str, list[Event]]:

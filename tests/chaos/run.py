@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+if __name__ == "__main__":  # started by `run`; pytest has the folder on its path
+    sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chaos.checks import check
 from chaos.cluster import TOPIC, site
