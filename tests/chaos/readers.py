@@ -234,20 +234,20 @@ class Readers:
     """All the clients."""
 
     def __init__(self, endpoint: str, folder: Path, site: Site, board: Board, seed: int) -> None:
-        self._threads = [
+        self.threads = [
             _Client(number, endpoint, folder, site, board, seed) for number in range(CLIENTS)
         ]
 
     def start(self) -> None:
         """Begin to ask."""
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def stop(self) -> None:
         """End; raises whatever has ended a client before that."""
-        for thread in self._threads:
+        for thread in self.threads:
             thread.ending.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(DEADLINE_S + 20)
             if thread.failure is not None:
                 raise thread.failure

@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 if __name__ == "__main__":  # started by `run`; pytest has the folder on its path
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -79,6 +80,8 @@ def perform(plan: Plan, folder: Path) -> None:
         stage = Stage(
             place, start_sidecar(), writers, start_sidecar, start_writers, plan.delete_retention_ms
         )
+        # Whatever happens, nobody goes on into files that are closed.
+        stack.callback(lambda: _end_all(stage.writers, readers, monitor))
         monitor.start()
         readers.start()
         _strike_all(plan, stage, monitor, record["faults"])
@@ -126,6 +129,14 @@ def _settle(stage: Stage, monitor: Monitor) -> None:
     """No fault, no writer: all that there is gets read, also what waits for an aborted end."""
     stage.site.wait_in_sync()
     _wait_fresh(stage, monitor, now())
+
+
+def _end_all(writers: Writers, readers: Readers, monitor: Monitor) -> None:
+    threads = [*writers.threads, *readers.threads, monitor]
+    for thread in threads:
+        thread.ending.set()
+    for thread in filter(Thread.is_alive, threads):
+        thread.join(60)
 
 
 def _note_final(stage: Stage, endpoint: str, record: Recorder) -> None:

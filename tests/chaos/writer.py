@@ -283,7 +283,7 @@ class Writers:
 
     def __init__(self, site: Site, record: Recorder, board: Board, seed: int) -> None:
         given = (site, record, board, seed)
-        self._threads: list[_Writer] = [
+        self.threads: list[_Writer] = [
             _Plain("plain", *given),
             _Transactional("tx-a", *given),
             _Transactional("tx-b", *given),
@@ -291,7 +291,7 @@ class Writers:
 
     def start(self) -> None:
         """Begin to write."""
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def stop(self) -> None:
@@ -299,17 +299,17 @@ class Writers:
 
         Raises whatever has ended a writer before that.
         """
-        for thread in self._threads:
+        for thread in self.threads:
             thread.ending.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(150)
         self.check()
-        for thread in self._threads:
+        for thread in self.threads:
             if thread.is_alive():
                 raise TimeoutError(f"writer {thread.name} does not end")
 
     def check(self) -> None:
         """Raise what has ended a writer, if anything has."""
-        for thread in self._threads:
+        for thread in self.threads:
             if thread.failure is not None:
                 raise thread.failure
