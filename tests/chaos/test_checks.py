@@ -163,6 +163,9 @@ BAD = {
         adds(read(6, GONE, positions=ENDS)), "I1 lost update"),
     "older than its positions": (
         adds(read(3.6, A, positions={0: 4, 1: 1})), "I1 stale read (below its positions)"),
+    "older than its positions, and too soon for compaction": (
+        adds(read(6.8, A, positions={0: 4, 1: 1}, staleness_ms=7000, generation=18)),
+        "I1 stale read (below its positions)"),
     "newer than its positions": (
         adds(read(5.6, C, positions={0: 5, 1: 1}, staleness_ms=900)),
         "I1 read of the future (beyond its positions)"),
@@ -271,6 +274,11 @@ ALLOWED = {
     "a record of unknown fate, not shown": both(
         puts("monitor", 1, partitions=[[0, 6], [1, 2]]),
         adds(read(7, ("absent", "u"), positions={0: 6, 1: 2})),
+    ),
+    "a record compacted away before it was read": both(
+        puts("monitor", 0, sent=8.4, received=8.41),
+        # At 8.2 b is gone from the log, for c is there since 5: a is still shown.
+        adds(read(8.2, A, positions={0: 4, 1: 1}, staleness_ms=7000, generation=18)),
     ),
     "an unknown age": adds(read(6, GONE, positions={0: 5, 1: 1}, staleness_ms=None, sent=4.45,
                                 received=4.46)),

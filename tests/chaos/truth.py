@@ -5,6 +5,12 @@ below it. A record whose fate the writer never learned is looked for in the fina
 found, it is committed, and all of its transaction with it. Not found, it may still have
 been there and been compacted away since: it *may* be what an answer shows, and never
 must be.
+
+A reader that is behind meets a log in which records were compacted away that it has not
+read, because later ones follow further on. Until it has come to those, its fold up to a
+position lacks what stood below it: the fold of the log as it is served, not of what was
+once written. The topic's `min.compaction.lag.ms` bounds that: a reader that is no further
+behind never meets such a log.
 """
 
 from __future__ import annotations
@@ -18,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from chaos.history import Event, History
+
+# Below the topic's min.compaction.lag.ms, for stamps may lie a little before the sending.
+_COMPACTED_AFTER_S = 2.9
 
 __all__ = ["Partition", "Shown", "Truth", "Written", "truths"]
 
@@ -149,6 +158,22 @@ class Truth:
             if same and one.offset in {-1, shown.offset} and above < shown.offset < position:
                 return one
         return None
+
+    def compacted_over(self, shown: Shown, position: int, moment: float) -> bool:
+        """Whether what an answer lacks below its position may have been compacted away.
+
+        A later record must lie at or above the position, old enough at the moment of the
+        answer; and what is shown instead must have stood there before.
+        """
+        line = self.line(shown.key)
+        later = [one for one in line.committed if one.offset >= position]
+        later += [one for one in line.possible if one.offset < 0 or one.offset >= position]
+        if not any(one.sent < moment - _COMPACTED_AFTER_S for one in later):
+            return False
+        before = [one for one in line.committed if one.offset < position]
+        if shown.absent:
+            return len(before) == 1 or any(one.value is None for one in before[:-1])
+        return shown.offset < position and any(one.offset == shown.offset for one in before)
 
     def aborted_tombstone(self, key: str, above: int, below: int) -> bool:
         """Whether one stands between two offsets, both exclusive."""
