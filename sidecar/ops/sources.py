@@ -15,7 +15,8 @@ password.
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from types import UnionType
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -82,8 +83,15 @@ _FLAGS: Final = {"kafka": "--bootstrap-servers", "tables": "--table"}
 
 
 def _names(model: type[BaseModel]) -> dict[str, Any]:
-    """Names as files write them → annotations."""
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    """Names as files write them → annotations, without `None` where that may be left out."""
+    fields = model.model_fields.items()
+    return {field.alias or name: _given(field.annotation) for name, field in fields}
+
+
+def _given(annotation: Any) -> Any:
+    if isinstance(annotation, UnionType) or get_origin(annotation) in {Union, Annotated}:
+        return _given(get_args(annotation)[0])
+    return annotation
 
 
 _TABLE: Final = _names(TableSettings)

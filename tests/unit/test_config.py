@@ -289,3 +289,18 @@ def test_an_empty_file_lacks_servers_and_tables(file):
         "kafka.bootstrap.servers",
         "tables",
     ]
+
+
+def test_numbers_that_may_be_left_out_come_from_the_environment_too():
+    config = load(
+        None,
+        {
+            "SIDECAR_KAFKA__BOOTSTRAP_SERVERS": "a:1",
+            "SIDECAR_TABLES__USERS__TOPIC": "users",
+            "SIDECAR_TABLES__USERS__DELETE_RETENTION_MS": "5",
+            "SIDECAR_LIMITS__MEMORY": "1073741824",
+        },
+        {},
+    )
+    assert config.limits.memory == 1 << 30
+    assert config.tables["users"].delete_retention_ms == 5
