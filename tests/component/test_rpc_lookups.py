@@ -1,5 +1,7 @@
 """Get, MultiGet and Lookup tell what is known of a key, and of what it is the truth."""
 
+import asyncio
+import itertools
 import json
 
 import grpc
@@ -130,6 +132,25 @@ async def test_many_keys_are_answered_in_request_order_from_one_state():
     assert [result.presence for result in answer.results] == [FOUND, ABSENT, FOUND, FOUND]
     assert [result.record.value for result in answer.results] == [b"2", b"", b"1", b"2"]
     assert answer.state.revision == 2
+
+
+async def test_many_keys_are_read_at_one_moment_whatever_is_written_meanwhile():
+    keys = [b"%d" % number for number in range(50)]
+    served = table("users", *((key, b"0") for key in keys))
+
+    async def write():
+        for at in itertools.count(1):
+            fold(served, *(Rec(at * len(keys) + n, key, b"%d" % at) for n, key in enumerate(keys)))
+            await asyncio.sleep(0)
+
+    async with serving(served) as client:
+        writing = asyncio.create_task(write())
+        try:
+            for _ in range(20):
+                answer = await client.cache.MultiGet(pb.MultiGetRequest(keys=keys))
+                assert len({result.record.value for result in answer.results}) == 1
+        finally:
+            writing.cancel()
 
 
 async def test_no_keys_are_answered_with_no_results():

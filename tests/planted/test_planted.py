@@ -115,7 +115,7 @@ BUGS = {
         "I12", "the keys of one MultiGet are read at different moments",
         "rpc/lookups.py", "entries = reading.table.get_many(keys)",
         "entries = [(await asyncio.sleep(0), reading.table.get(key))[1] for key in keys]",
-        ("component/test_rpc_lookups.py", "one_state"),
+        ("component/test_rpc_lookups.py", "one_moment"),
     ),
     "re-created-unnoticed": Bug(
         "I19", "another topic of the same name is taken for the same",
