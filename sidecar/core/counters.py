@@ -1,8 +1,16 @@
 """What happened to a table, as plain counts."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["Counters"]
+__all__ = ["Applied", "Counters"]
+
+
+class Applied(NamedTuple):
+    """What one call of `Table.apply` did: records seen, and the last one's offset (-1: none)."""
+
+    records: int
+    last_offset: int
 
 
 @dataclass(slots=True)

@@ -96,6 +96,11 @@ class Partitions:
     # Keys of several partitions
 
     @property
+    def busy(self) -> bool:
+        """Whether a record may be more than the next word on its key."""
+        return bool(self._parts or self._tombstones or self._several)
+
+    @property
     def several(self) -> int:
         """How many keys are known to be held by several partitions."""
         return len(self._several)

@@ -12,6 +12,7 @@ partition may hold the same key.
 
 import marshal
 import struct
+from itertools import islice
 from typing import Final
 
 from .model import Entry, Record, partition_of
@@ -22,9 +23,11 @@ __all__ = [
     "entry_of",
     "is_tombstone",
     "offset_of",
+    "payload_of",
     "rank_of",
     "source_of",
     "stored_of",
+    "value_of",
 ]
 
 # Offset, timestamp, and in one integer: origin, whether it is a tombstone, size of the headers.
@@ -58,6 +61,12 @@ def entry_of(stored: bytes) -> Entry:
     return stored[: behind - size], origin, offset, timestamp, headers
 
 
+def value_of(stored: bytes) -> bytes:
+    """The value of what is no tombstone."""
+    size = META.unpack_from(stored, len(stored) - META.size)[2] & _SIZE_MASK
+    return stored[: len(stored) - META.size - size]
+
+
 def is_tombstone(stored: bytes) -> bool:
     """Whether it stands for a key's removal."""
     return stored[_MARK_AT] > _TOMBSTONE_BYTE
@@ -79,3 +88,10 @@ def offset_of(stored: bytes) -> int:
     """The offset of its record."""
     offset: int = META.unpack_from(stored, len(stored) - META.size)[0]
     return offset
+
+
+def payload_of(entries: dict[bytes, bytes], most: int) -> int:
+    """Bytes of keys, values and kept headers, by a sample of `most` entries."""
+    sample = list(islice(entries.items(), most))  # in one step, for other threads ask too
+    weighed = sum(len(key) + len(stored) - META.size for key, stored in sample)
+    return weighed * len(entries) // max(1, len(sample))

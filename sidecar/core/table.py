@@ -25,10 +25,10 @@ that: it does not even look at the entry that it replaces.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from .counters import Counters
-from .model import VALUE, Entry, Record, partition_of
+from .counters import Applied, Counters
+from .model import Entry, Record, partition_of
 from .partitions import Partitions
 from .stored import (
     META,
@@ -36,16 +36,19 @@ from .stored import (
     entry_of,
     is_tombstone,
     offset_of,
+    payload_of,
     source_of,
     stored_of,
+    value_of,
 )
 
-__all__ = ["SHARDS", "Applied", "Observer", "Table", "shard_of"]
+__all__ = ["SHARDS", "Observer", "Table", "shard_of"]
 
 SHARDS = 64
 _MASK = SHARDS - 1
 _SHIFT = 48
 _SAMPLE = 1024
+_META_AT = -META.size
 
 
 def shard_of(key: bytes) -> int:
@@ -58,13 +61,6 @@ class Observer(Protocol):
 
     def __call__(self, shard: int, key: bytes, old: Entry | None, new: Entry | None) -> None:
         """`old` became `new`; None: no entry. Both are never None."""
-
-
-class Applied(NamedTuple):
-    """What one call of `Table.apply` did: records seen, and the last one's offset (-1: none)."""
-
-    records: int
-    last_offset: int
 
 
 class Table:
@@ -160,26 +156,43 @@ class Table:
         return self.applied
 
     def _tail(self, records: Iterable[Record], origin: int) -> Applied:
-        keep_headers = self._keep_headers
+        """The same once the table answers.
+
+        Where no key is known to be in several partitions (nearly always) an entry of this one
+        ends in the same eight bytes: a glance at them is enough.
+        """
+        shards, pack, tail = self._shards, META.pack, origin << ORIGIN_SHIFT
+        ending, careful = pack(0, 0, tail)[-8:], self._keep_headers or self._partitions.busy
         puts = tombstones = nulls = 0
         record: Record | None = None
         try:
             for record in records:
-                key = record.key
+                key, value = record.key, record.value
                 if key is None:
                     nulls += 1
                     continue
-                if record.value is None:
-                    tombstones += 1
-                else:
-                    puts += 1
-                if self._partitions.unsettled:
-                    for word in self._partitions.take(key):
-                        self._join(key, word)
-                self._change(key, stored_of(record, origin, keep_headers=keep_headers))
+                puts, tombstones = puts + (value is not None), tombstones + (value is None)
+                shard = shards[hash(key) >> _SHIFT & _MASK]
+                old = shard.get(key)
+                if careful or (old is not None and not old.endswith(ending)):
+                    self._hear(key, stored_of(record, origin, keep_headers=self._keep_headers))
+                    careful = careful or self._partitions.busy
+                elif value is not None:
+                    new = shard[key] = value + pack(record.offset, record.timestamp, tail)
+                    self.counters.unchanged += old is not None and old[:_META_AT] == value
+                    self._tell(key, old, new)
+                elif old is not None:
+                    del shard[key]
+                    self._tell(key, old, None)
         finally:
             self._count(record, puts, tombstones, nulls)
         return self.applied
+
+    def _hear(self, key: bytes, new: bytes) -> None:
+        if self._partitions.unsettled:
+            for word in self._partitions.take(key):
+                self._join(key, word)
+        self._change(key, new)
 
     def _change(self, key: bytes, new: bytes) -> None:
         """Put what a partition says now in the place of what was held, and tell of it."""
@@ -191,18 +204,19 @@ class Table:
             return
         if not is_tombstone(new):
             shard[key] = new
-            after = entry_of(new)
-            before = None if old is None else entry_of(old)
-            self.counters.unchanged += before is not None and before[VALUE] == after[VALUE]
-            self._tell(key, before, after)
+            self.counters.unchanged += old is not None and value_of(old) == value_of(new)
+            self._tell(key, old, new)
         elif old is not None:
             del shard[key]
-            self._tell(key, entry_of(old), None)
+            self._tell(key, old, None)
 
-    def _tell(self, key: bytes, old: Entry | None, new: Entry | None) -> None:
+    def _tell(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
         self.revision += 1
+        if not self._observers:
+            return
+        before, after = old and entry_of(old), new and entry_of(new)
         for observe in self._observers:
-            observe(shard_of(key), key, old, new)
+            observe(shard_of(key), key, before or None, after or None)
 
     def _count(self, last: Record | None, puts: int, tombstones: int, nulls: int) -> None:
         self.applied = Applied(puts + tombstones + nulls, -1 if last is None else last.offset)
@@ -262,10 +276,10 @@ class Table:
         self.counters.expired += 1
         if new is None or is_tombstone(new):
             del shard[key]
-            self._tell(key, entry_of(old), None)
+            self._tell(key, old, None)
         else:
             shard[key] = new
-            self._tell(key, entry_of(old), entry_of(new))
+            self._tell(key, old, new)
 
     def _join(self, key: bytes, word: bytes) -> None:
         """Bring in what one partition said of a key during the bootstrap."""
@@ -340,10 +354,10 @@ class Table:
         new = self._partitions.weigh(key, None if old is word else old)
         if new is None or is_tombstone(new):
             if shard.pop(key, None) is not None and old is not None:
-                self._tell(key, entry_of(old), None)
+                self._tell(key, old, None)
         elif new is not old:
             shard[key] = new
-            self._tell(key, None if old is None else entry_of(old), entry_of(new))
+            self._tell(key, old, new)
 
     @property
     def payload_bytes(self) -> int:
@@ -354,7 +368,7 @@ class Table:
         """
         dicts = [part for part in (*self._shards, *self._partitions.parts()) if part]
         most = len(self) if len(self) <= _SAMPLE else max(4, _SAMPLE // len(dicts))
-        return sum(map(_weigh, dicts, repeat(most)))
+        return sum(map(payload_of, dicts, repeat(most)))
 
     @property
     def cross_partition_keys(self) -> int:
@@ -384,9 +398,3 @@ class Table:
     def unobserve(self, observer: Observer) -> None:
         """Stop telling it."""
         self._observers = tuple(known for known in self._observers if known is not observer)
-
-
-def _weigh(entries: dict[bytes, bytes], most: int) -> int:
-    sample = list(islice(entries.items(), most))  # in one step, for other threads ask too
-    weighed = sum(len(key) + len(stored) - META.size for key, stored in sample)
-    return weighed * len(entries) // max(1, len(sample))
