@@ -8,7 +8,7 @@ import asyncio
 import uuid
 
 import pytest
-from support.clusters import FakeActs, KafkaActs, asking, at, read, spans
+from support.clusters import FakeActs, KafkaActs, asking, at, pairs, read, spans
 from support.fake_broker import FakeCluster
 
 from sidecar.core.progress import Leader
@@ -34,10 +34,6 @@ async def acts(request):
 async def asked(acts):
     async with asking(acts.address) as each:
         yield each
-
-
-def pairs(*values):
-    return [(b"key", value) for value in values]
 
 
 # Metadata
@@ -148,7 +144,7 @@ async def test_ends_of_what_is_not_there(acts, asked, topic_name):
     assert await asked.ends(topic_name, -1) == ((UNKNOWN_TOPIC_OR_PARTITION, -1),) * 3
 
 
-# Fetch: what is given
+# What a fetch gives
 
 
 async def test_the_log_comes_in_whole_batches(acts, asked, topic_name):
@@ -227,7 +223,7 @@ async def test_a_limit_cuts_the_batch_that_it_falls_into(acts, asked, topic_name
     assert [offset for offset, _ in read(answer)] == [0, 1]
 
 
-# Fetch: transactions
+# Transactions, fetched
 
 
 async def test_a_marker_takes_one_offset_and_is_a_control_batch(acts, asked, topic_name):
@@ -292,7 +288,7 @@ async def test_an_offset_behind_the_last_stable_one_is_in_range(acts, asked, top
     begun.commit()
 
 
-# Fetch: the ends of the log
+# The ends of the log, fetched
 
 
 async def test_at_the_end_nothing_is_given(acts, asked, topic_name):
@@ -305,7 +301,7 @@ async def test_at_the_end_nothing_is_given(acts, asked, topic_name):
 async def test_at_the_end_a_fetch_waits_for_what_comes(acts, asked, topic_name):
     acts.create(topic_name)
     await asked.metadata(topic_name)
-    waiting = asyncio.ensure_future(asked.fetch(topic_name, at(0), max_wait_ms=9_000))
+    waiting = asyncio.ensure_future(asked.fetch(topic_name, at(0), max_wait_ms=30_000))
     done, _ = await asyncio.wait({waiting}, timeout=0.3)
     assert not done
     await asyncio.to_thread(acts.write, topic_name, pairs(b"0"))

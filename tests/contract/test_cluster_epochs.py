@@ -1,17 +1,17 @@
 """The fake cluster treats leader epochs as a real broker does.
 
-The log asked about has two records of leader epoch 0 and one of the present one, and
-no epoch between them has any.
+The logs have two records of leader epoch 0 and one of the present one, and no epoch
+between them has any. That of `SHORTENED` begins at offset 1.
 """
 
 import pytest
-from support.clusters import FakeActs, KafkaActs, asking, at, read, spans
+from support.clusters import FakeActs, KafkaActs, asking, at, pairs, read, spans
 from support.fake_broker import FakeCluster
 from support.kafka import KafkaCluster
 
 OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH = 1, 74, 75
 BOTH = ["fake", pytest.param("kafka", marks=pytest.mark.kafka)]
-RAISED = "raised"
+RAISED, SHORTENED = "raised", "shortened"
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,13 @@ def restarted():
 
 
 def _raised(acts):
-    acts.create(RAISED)
-    acts.write(RAISED, pairs(b"0", b"1"))
-    acts.raise_epoch(RAISED)
-    acts.write(RAISED, pairs(b"2"))
+    for topic in (RAISED, SHORTENED):
+        acts.create(topic, cleanup_policy="delete")
+        acts.write(topic, pairs(b"0", b"1"))
+    acts.restart()
+    for topic in (RAISED, SHORTENED):
+        acts.write(topic, pairs(b"2"))
+    acts.delete_before(SHORTENED, 1)
     return acts
 
 
@@ -37,7 +40,7 @@ async def raised(request):
         acts = request.getfixturevalue("restarted") if real else _raised(FakeActs(fake))
         async with asking(acts.address) as asked:
             epoch = (await asked.metadata(RAISED)).leaders[0].epoch
-            assert epoch > 1
+            assert epoch > 1  # so there is one between the two
             yield asked, epoch
 
 
@@ -98,3 +101,11 @@ async def test_a_last_epoch_from_the_future_is_out_of_range(raised):
     asked, epoch = raised
     answer = await asked.fetch(RAISED, at(2, epoch=epoch, last_epoch=epoch + 1))
     assert (answer.error_code, answer.bounds) == (OFFSET_OUT_OF_RANGE, (-1, -1, -1))
+
+
+async def test_below_the_log_start_no_divergence_is_told(raised):
+    asked, _ = raised
+    answer = await asked.fetch(SHORTENED, at(0, epoch=-1, last_epoch=1))
+    assert (answer.error_code, answer.diverging) == (OFFSET_OUT_OF_RANGE, None)
+    answer = await asked.fetch(SHORTENED, at(2, epoch=-1, last_epoch=1), max_wait_ms=9_000)
+    assert (answer.error_code, answer.diverging, answer.bounds) == (0, (0, 2), (1, 3, 3))

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from support.fake_topics import FakePartition
     from support.kafka import KafkaCluster
 
-__all__ = ["Acts", "Asked", "FakeActs", "KafkaActs", "Open", "asking", "at", "read", "spans"]
+__all__ = [
+    "Acts", "Asked", "FakeActs", "KafkaActs", "Open", "asking", "at", "pairs", "read", "spans",
+]  # fmt: skip
 
 Pairs = list[tuple[bytes | None, bytes | None]]
 _NO_HURRY_MS = 10_000  # a batch is closed by the flush, not by its age
@@ -115,9 +117,11 @@ class FakeActs:
     def delete_before(self, topic: str, offset: int) -> None:
         self._fake.topics[topic][0].delete_before(offset)
 
-    def raise_epoch(self, topic: str) -> None:
-        """Lead partition 0 under a greater leader epoch."""
-        self._fake.topics[topic][0].leader_epoch += 2
+    def restart(self) -> None:
+        """Stop the broker and start it: every leader epoch is raised by that."""
+        for topic in self._fake.topics.values():
+            for partition in topic.partitions:
+                partition.leader_epoch += 2
 
 
 class _FakeOpen:
@@ -168,11 +172,12 @@ class KafkaActs:
     def delete_before(self, topic: str, offset: int) -> None:
         self._kafka.delete_records(topic, {0: offset})
 
-    def raise_epoch(self, topic: str) -> None:
-        """Restart the broker: it is elected again, under a greater leader epoch."""
+    def restart(self) -> None:
+        """Stop the broker and start it: every leader epoch is raised by that."""
+        before = self._kafka.topics()
         self._kafka.stop(1)
         self._kafka.start(1)
-        wait_until(lambda: topic in self._kafka.topics(), f"{topic} has a leader again")
+        wait_until(lambda: self._kafka.topics() == before, "all partitions have a leader again")
 
 
 class _KafkaOpen:
@@ -266,6 +271,11 @@ async def asking(address: str) -> AsyncIterator[Asked]:
 def at(offset: int, *, partition: int = 0, epoch: int = 0, last_epoch: int = -1) -> Wanted:
     """What a fetch asks of one partition."""
     return Wanted(partition, epoch, offset, last_epoch)
+
+
+def pairs(*values: bytes | None) -> Pairs:
+    """Records of one key."""
+    return [(b"key", value) for value in values]
 
 
 def spans(answer: FetchAnswer) -> list[Span]:

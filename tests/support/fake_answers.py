@@ -135,19 +135,29 @@ def _list_offsets(broker: FakeBroker, body: Body) -> Body:
 
 
 def _fetch(broker: FakeBroker, body: Body) -> Body:
-    budget = [body["max_bytes"]]
     committed = body["isolation_level"] == 1
+    given = 0
 
     def answer(error: int, partition: FakePartition | None, part: Body) -> Body:
-        out = _fetched(error, partition, part, committed, budget[0])
-        budget[0] -= len(out["records"])
+        nonlocal given
+        limit = min(max(0, body["max_bytes"] - given), part["partition_max_bytes"])
+        # "If the first record batch in the first non-empty partition of the fetch is larger
+        # than this value, the record batch will still be returned."
+        out = _fetched(error, partition, part, committed, limit, whole=not given)
+        given += len(out["records"])
         return out
 
     return {"topics": _each(broker, body, answer)}
 
 
 def _fetched(
-    error: int, partition: FakePartition | None, part: Body, committed: bool, budget: int
+    error: int,
+    partition: FakePartition | None,
+    part: Body,
+    committed: bool,
+    limit: int,
+    *,
+    whole: bool,
 ) -> Body:
     offset = part["fetch_offset"]
     failed = {"high_watermark": -1, "last_stable_offset": -1, "log_start_offset": -1,
@@ -164,14 +174,15 @@ def _fetched(
         "aborted_transactions": None,
         "records": b"",
     }
+    if offset < partition.log_start_offset or _from_the_future(partition, part):
+        return {"error_code": OFFSET_OUT_OF_RANGE, **failed}
     diverging = _diverging(partition, part)
     if diverging is not None:
         return {**common, "diverging_epoch": diverging}
-    if not partition.log_start_offset <= offset <= partition.next_offset:
+    if offset > partition.next_offset:
         return {"error_code": OFFSET_OUT_OF_RANGE, **failed}
     end = partition.last_stable_offset if committed else partition.high_watermark
-    if budget > 0:
-        common["records"] = partition.between(offset, end, min(budget, part["partition_max_bytes"]))
+    common["records"] = partition.between(offset, end, limit, whole=whole)
     if committed:
         common["aborted_transactions"] = [
             {"producer_id": producer, "first_offset": first}
@@ -181,14 +192,20 @@ def _fetched(
     return common
 
 
+def _from_the_future(partition: FakePartition, part: Body) -> bool:
+    """Kafka: "Could not determine the end offset of the last fetched epoch"."""
+    asked = part.get("last_fetched_epoch", -1)
+    return asked >= 0 and partition.epoch_end(asked)[0] < 0
+
+
 def _diverging(partition: FakePartition, part: Body) -> Body | None:
     """Kafka: the last fetched epoch's end here lies before the offset that is asked for."""
     asked = part.get("last_fetched_epoch", -1)
     if asked < 0:
         return None
     epoch, end = partition.epoch_end(asked)
-    if epoch < 0 or (epoch == asked and end >= part["fetch_offset"]):
-        return None  # an epoch from the future is met by the current leader epoch's check
+    if epoch == asked and end >= part["fetch_offset"]:
+        return None
     return {"epoch": epoch, "end_offset": end}
 
 

@@ -101,18 +101,23 @@ class FakePartition:
         end = min((first for each, first in starts.items() if each > known), default=None)
         return known, self.next_offset if end is None else end
 
-    def between(self, offset: int, end: int, max_bytes: int) -> bytes:
-        """Give the batches from the one that holds `offset` up to `end`, at least one."""
-        found, size = [], 0
+    def between(self, offset: int, end: int, max_bytes: int, *, whole: bool) -> bytes:
+        """Give the batches from the one that holds `offset` up to `end`.
+
+        The last may be cut off at `max_bytes`. The first never is: where it is larger it
+        is given for all that if `whole`, and nothing is otherwise.
+        """
+        found = bytearray()
         for data in self.batches:
             first, last = batch_range(data)
             if last < offset or first >= end:
                 continue
-            if found and size + len(data) > max_bytes:
+            if not found and len(data) > max_bytes:
+                return data if whole else b""
+            found += data
+            if len(found) >= max_bytes:
                 break
-            found.append(data)
-            size += len(data)
-        return b"".join(found)
+        return bytes(found[:max_bytes])
 
     def _end(self, producer_id: int, *, commit: bool) -> tuple[int | None, int]:
         data = rebased(marker(producer_id, commit=commit), self.next_offset, self.leader_epoch)
