@@ -279,6 +279,18 @@ async def test_nothing_behind_the_last_stable_offset_is_committed(acts, asked, t
     assert (answer.bounds, read(answer)) == ((0, 4, 4), [(1, b"1"), (2, b"2")])
 
 
+async def test_where_nothing_is_given_no_aborted_transaction_is_named(acts, asked, topic_name):
+    acts.create(topic_name)
+    begun = acts.begin(topic_name, pairs(b"0"))
+    acts.begin(topic_name, pairs(b"gone")).abort()
+    for offset in (0, 1):
+        answer = await asked.fetch(topic_name, at(offset))
+        assert (answer.bounds, answer.aborted, len(answer.records)) == ((0, 3, 0), [], 0)
+    begun.commit()
+    answer = await asked.fetch(topic_name, at(0))
+    assert (answer.aborted, read(answer)) == ([(spans(answer)[1].producer_id, 1)], [(0, b"0")])
+
+
 async def test_an_offset_behind_the_last_stable_one_is_in_range(acts, asked, topic_name):
     acts.create(topic_name)
     begun = acts.begin(topic_name, pairs(b"0"))

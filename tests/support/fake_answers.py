@@ -183,7 +183,7 @@ def _fetched(
         return {"error_code": OFFSET_OUT_OF_RANGE, **failed}
     end = partition.last_stable_offset if committed else partition.high_watermark
     common["records"] = partition.between(offset, end, limit, whole=whole)
-    if committed:
+    if committed and common["records"]:
         common["aborted_transactions"] = [
             {"producer_id": producer, "first_offset": first}
             for producer, first, last in partition.aborted
