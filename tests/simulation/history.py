@@ -1,0 +1,123 @@
+"""What really happened to one partition: the oracle of every check.
+
+A history holds each batch as it was when the high watermark passed it, uncompacted, and
+the moment of that. The cleaners of the replicas add which records they removed because a
+later one replaces them: a reader whose position lies between the two may rightly have
+seen neither, or what came before on another replica.
+
+When a log is cut, the history forks: what was read before stays the truth of the old
+branch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulation.log import Batch, Rec, Replica
+
+__all__ = ["Fold", "History"]
+
+
+class History:
+    """One branch of one partition's committed log.
+
+    Attributes:
+        hw: the greatest high watermark that there ever was on this branch.
+        replaced: offsets of records that a cleaner removed from some replica.
+        erased: keys that ever had a tombstone.
+        cut_at: when the log was cut so that this branch ended; None: it goes on.
+    """
+
+    def __init__(self, created: float) -> None:
+        self.created = created
+        self.batches: list[Batch] = []
+        self.hw = 0
+        self.replaced: set[int] = set()
+        self.erased: set[bytes | None] = set()
+        self.cut_at: float | None = None
+        self._marks: list[int] = [0]
+        self._moments: list[float] = [created]
+
+    def reach(self, hw: int, now: float, leader: Replica) -> bool:
+        """The leader's high watermark moved; whether further than ever."""
+        if hw <= self.hw:
+            return False
+        for batch in leader.read(self.hw, hw):
+            self.batches.append(batch)
+            self.erased.update(rec.key for rec in batch.recs if rec.value is None)
+        self.hw = hw
+        self._marks.append(hw)
+        self._moments.append(now)
+        return True
+
+    def fork(self, offset: int, now: float) -> History:
+        """The log is cut here: the branch on which it goes on."""
+        self.cut_at = now
+        other = History(self.created)
+        other.batches = [batch for batch in self.batches if batch.last < offset]
+        other.replaced, other.erased = set(self.replaced), set(self.erased)
+        keep = bisect_right(self._marks, offset)
+        other._marks, other._moments = self._marks[:keep], self._moments[:keep]
+        other.hw = offset
+        return other
+
+    def first_above(self, position: int) -> float | None:
+        """When the high watermark first passed a position; None: it never did."""
+        at = bisect_right(self._marks, position)
+        return self._moments[at] if at < len(self._moments) else None
+
+    def hw_at(self, moment: float) -> int:
+        """The high watermark at a moment."""
+        at = bisect_right(self._moments, moment)
+        return self._marks[at - 1] if at else 0
+
+
+class Fold:
+    """What a reader at a position may say of each key of one partition.
+
+    Args:
+        history: of which.
+        committed: whether only committed data counts.
+    """
+
+    def __init__(self, history: History, *, committed: bool) -> None:
+        self.history = history
+        self.keys: dict[bytes, list[Rec]] = {}
+        self.touched: set[bytes] = set()
+        self._committed = committed
+        self._next = (0, 0)
+
+    def advance(self, position: int) -> None:
+        """Come to a position; it never goes back."""
+        number, place = self._next
+        batches = self.history.batches
+        while number < len(batches) and batches[number].base < position:
+            batch = batches[number]
+            shown = batch.visible if self._committed else not batch.control
+            recs = batch.recs if shown else ()
+            while place < len(recs) and recs[place].offset < position:
+                rec = recs[place]
+                place += 1
+                if rec.key is not None:
+                    self.keys.setdefault(rec.key, []).append(rec)
+                    self.touched.add(rec.key)
+            if batch.last >= position:
+                break
+            number, place = number + 1, 0
+        self._next = (number, place)
+
+    def words(self, key: bytes, floor: int) -> list[Rec | None]:
+        """What may be said of a key: the latest record first, which alone is right at rest.
+
+        None stands for: nothing was ever said.
+        """
+        allowed: list[Rec | None] = []
+        for rec in reversed(self.keys.get(key, ())):
+            if rec.offset < floor:
+                break
+            allowed.append(rec)
+            if rec.offset not in self.history.replaced:
+                return allowed
+        return [*allowed, None]
