@@ -1,0 +1,75 @@
+"""Run seeds from the command line: see `tests/simulate --help`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from simulation.runner import Outcome, simulate
+
+_SHARE = 50
+
+
+def main() -> int:
+    """Run what the arguments ask for; 1 if anything was violated."""
+    parser = argparse.ArgumentParser(prog="tests/simulate", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--verbose", action="store_true", help="tell every event")
+    parser.add_argument("--identity", action="store_true", help="also cut and replace the log")
+    parser.add_argument(
+        "--missed-tombstones", action="store_true", help="tombstones may go before they are read"
+    )
+    asked = parser.parse_args()
+    seeds = range(asked.start, asked.start + asked.seeds)
+    options = {"identity": asked.identity, "missed_tombstones": asked.missed_tombstones}
+    if asked.seed is not None:
+        outcome = simulate(asked.seed, trace=print if asked.verbose else None, **options)
+        print(_told(outcome))
+        return int(bool(outcome.violation))
+    return _run_all(seeds, asked.jobs, options)
+
+
+def run_seeds(seeds: range, options: dict[str, bool]) -> list[Outcome]:
+    """Run some, one after the other."""
+    outcomes = [simulate(seed, **options) for seed in seeds]
+    gc.collect()
+    return outcomes
+
+
+def _run_all(seeds: range, jobs: int, options: dict[str, bool]) -> int:
+    began = time.monotonic()
+    shares = [seeds[at : at + _SHARE] for at in range(0, len(seeds), _SHARE)]
+    done = looks = 0
+    violated: list[Outcome] = []
+    with ProcessPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(run_seeds, share, options) for share in shares]):
+            outcomes = future.result()
+            done += len(outcomes)
+            looks += sum(outcome.looks for outcome in outcomes)
+            new = [outcome for outcome in outcomes if outcome.violation]
+            violated += new
+            for outcome in new:
+                print(_told(outcome))
+            if sys.stderr.isatty():
+                print(f"\r{done} of {len(seeds)}", end="", file=sys.stderr, flush=True)
+    minutes = (time.monotonic() - began) / 60
+    print(
+        f"{done} seeds, {len(violated)} violations, {done / minutes:.0f} seeds a minute "
+        f"({looks} answers compared)"
+    )
+    return int(bool(violated))
+
+
+def _told(outcome: Outcome) -> str:
+    text = outcome.text or f"no violation in {outcome.looks} answers"
+    return f"seed {outcome.seed}: {text} [trace {outcome.digest:08x}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
