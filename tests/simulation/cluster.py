@@ -277,9 +277,9 @@ class SimulatedCluster:
         """A follower fetches from the leader."""
         leader = partition.leader
         broker = self.brokers[node]
-        if leader in (-1, node) or not broker.up or broker.frozen or broker.lazy:
+        if node not in partition.replicas or leader in (-1, node) or broker.lazy:
             return
-        if not self.brokers[leader].up or self.brokers[leader].frozen:
+        if any(not each.up or each.frozen for each in (broker, self.brokers[leader])):
             return
         log, copy = partition.replicas[leader], partition.replicas[node]
         if node in partition.strays:

@@ -213,6 +213,7 @@ class Replica:
         for batch in self.batches:
             if batch.txn is not None and batch.txn not in marked and not batch.control:
                 self.open.setdefault(batch.txn, batch.base)
+        self.ended = {txn: marker for txn, marker in self.ended.items() if txn in self.open}
 
     def raise_start(self, offset: int) -> None:
         """Forget what stands before an offset."""
