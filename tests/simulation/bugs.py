@@ -89,8 +89,8 @@ def _old_leader_counts(_real: Any) -> Any:
 
 def _always_listed(real: Any) -> Any:
     async def take(self: Reader, metadata: Any) -> None:
-        await real(self, metadata)
         self._sink.listed(metadata.sent_at)
+        await real(self, metadata)
 
     return take
 

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from simulation.history import Fold
-
 from sidecar.core.errors import Refused
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of
 from sidecar.core.served import incarnation_of
+from simulation.history import Fold
 
 if TYPE_CHECKING:
+    from sidecar.core.model import Entry
+    from sidecar.core.served import Served
+    from sidecar.core.view import Reading, View
     from simulation.clock import World
     from simulation.cluster import SimulatedCluster, Topic
     from simulation.log import Rec
-
-    from sidecar.core.served import Served
-    from sidecar.core.view import Reading, View
 
 __all__ = ["Violation", "Watcher"]
 
@@ -183,17 +182,13 @@ class Watcher:
                 age = (self._world.now - missing) * 1000
                 raise Violation("I11", f"{text}missing at position {position} is {age:.0f} ms old")
 
-    def _answer(
-        self, reading: Reading, view: View, generation: _Generation, key: bytes
-    ) -> None:
-        entry = reading.table.get(key)
-        given = None
-        if entry is not None:
-            number = partition_of(entry[ORIGIN])
-            given = (number, entry[OFFSET], entry[TIMESTAMP], entry[VALUE])
-            if entry[OFFSET] < generation.offsets.get((key, number), 0):
+    def _answer(self, reading: Reading, view: View, generation: _Generation, key: bytes) -> None:
+        given = _given(reading.table.get(key))
+        if given is not None:
+            number, offset = given[:2]
+            if offset < generation.offsets.get((key, number), 0):
                 raise Violation("I9", f"{key!r} of partition {number} went back to {given}")
-            generation.offsets[key, number] = entry[OFFSET]
+            generation.offsets[key, number] = offset
         allowed = self.allowed(view, generation, key, at_rest=False)
         if given not in allowed:
             raise self._wrong(view, generation, key, given, allowed)
@@ -272,7 +267,11 @@ class Watcher:
         there = set()
         for key in self._keys:
             entry = reading.table.get(key)
-            given = entry and (partition_of(entry[ORIGIN]), *entry[OFFSET : TIMESTAMP + 1], entry[VALUE])
+            given = entry and (
+                partition_of(entry[ORIGIN]),
+                *entry[OFFSET : TIMESTAMP + 1],
+                entry[VALUE],
+            )
             allowed = self.allowed(view, generation, key, at_rest=True)
             if given not in allowed:
                 raise self._wrong(view, generation, key, given, allowed)
@@ -300,6 +299,12 @@ class Watcher:
             if incarnation_of(cluster, str(topic.id)) == incarnation:
                 return topic
         return None
+
+
+def _given(entry: Entry | None) -> tuple[int, int, int, bytes] | None:
+    if entry is None:
+        return None
+    return partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP], entry[VALUE]
 
 
 def _word(number: int, rec: Rec | None) -> tuple[int, int, int, bytes] | None:

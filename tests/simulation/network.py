@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import sidecar.follower
+import sidecar.kafka.cluster
+from sidecar.kafka.errors import BrokerFault
 from simulation.answers import (
     Fetch,
     answer_control,
@@ -24,10 +27,6 @@ from simulation.answers import (
     encode_response,
     parse_request,
 )
-
-import sidecar.follower
-import sidecar.kafka.cluster
-from sidecar.kafka.errors import BrokerFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,9 +171,7 @@ class Frames(Connection):
 class _Poll:
     """A Fetch that waits at its broker until there is something, or its time is up."""
 
-    def __init__(
-        self, link: Frames, fetch: Fetch, future: asyncio.Future[memoryview]
-    ) -> None:
+    def __init__(self, link: Frames, fetch: Fetch, future: asyncio.Future[memoryview]) -> None:
         self._link, self._fetch, self._future = link, fetch, future
         self._open = True
 

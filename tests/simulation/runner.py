@@ -9,18 +9,17 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sidecar.core.served import Definition, Served
+from sidecar.follower import Bell, Follower
+from sidecar.kafka.cluster import Cluster
+from sidecar.kafka.errors import LogFault
+from sidecar.kafka.settings import KafkaSettings
 from simulation.checks import Violation, Watcher
 from simulation.clock import VirtualLoop, World
 from simulation.cluster import NAME, Options, SimulatedCluster
 from simulation.faults import FAULTS, IDENTITY_FAULTS, Faults
 from simulation.network import BOOTSTRAP, Network, plugged
 from simulation.writer import Writer
-
-from sidecar.core.served import Definition, Served
-from sidecar.follower import Bell, Follower
-from sidecar.kafka.cluster import Cluster
-from sidecar.kafka.errors import LogFault
-from sidecar.kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +93,7 @@ class _Run:
         self.writer = Writer(self.cluster)
         self.watcher = Watcher(world, self.cluster, self.writer.keys, identity=identity)
         self.network.heard = lambda broker: self.watcher.heard(self.cluster.image(broker).since)
-        self.cluster.passed = lambda number, offset: (
-            self.watcher.positions.get(number, 0) > offset
-        )
+        self.cluster.passed = lambda number, offset: self.watcher.positions.get(number, 0) > offset
 
     def outcome(self) -> Outcome:
         """Run it."""
@@ -169,9 +166,7 @@ class _Run:
             )
             served = Served(Definition(name="table", topic=NAME, isolation=isolation))
             cluster = Cluster(settings, self._clock)
-            follower = Follower(
-                served, cluster, self._clock, Bell(), count_error=self._count_error
-            )
+            follower = Follower(served, cluster, self._clock, Bell(), count_error=self._count_error)
             self.watcher.watch(served)
             try:
                 await follower.run()

@@ -105,15 +105,19 @@ class Writer:
         value = None if kind < 0.25 else b"" if kind < 0.3 else b"value-%d" % self._written
         return key, value, stamp
 
-    def _transaction(self) -> Txn:
-        """One of the open transactions, or another: a producer has one at a time."""
+    def _transaction(self) -> Txn | None:
+        """One of the open transactions, or another.
+
+        A producer has one at a time: its coordinator lets it begin the next one when all
+        markers of the last are replicated.
+        """
+        logs = [partition.log for partition in self.cluster.partitions]
         busy = {txn.pid for txn in self._open}
+        busy |= {txn.pid for log in logs if log.lso >= 0 for txn in log.open}
         free = [pid for pid in range(1, _PRODUCERS + 1) if pid not in busy]
         if free and len(self._open) < _MOST_OPEN and self._chance.random() < 0.5:
             return Txn(self._chance.choice(free))
-        if self._open:
-            return self._chance.choice(list(self._open))
-        return Txn(self._chance.choice(free))
+        return self._chance.choice(list(self._open)) if self._open else None
 
     def _end(self, txn: Txn) -> None:
         numbers = self._open.pop(txn)

@@ -1,0 +1,81 @@
+"""The simulation over a fixed set of seeds, and proof that it would notice bugs.
+
+Thousands more run with `tests/simulate`. A seed that ever failed is kept in `KEPT`, with
+what was wrong; it stands for one history only as long as the model draws the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from simulation.bugs import BUGS, planted
+from simulation.clock import World
+from simulation.cluster import Options, SimulatedCluster
+from simulation.history import Fold
+from simulation.runner import simulate
+
+SIMULATE = Path(__file__).parents[1] / "simulate"
+ENOUGH_SEEDS = 150
+
+ADDED = "an added partition counts as fresh from its adding, not from when its end was asked"
+KEPT: dict[int, str] = {}
+
+
+@pytest.mark.parametrize("share", range(4))
+def test_no_seed_of_a_fixed_set_violates_anything(share):
+    run = subprocess.run(
+        [str(SIMULATE), "--start", str(share * 50), "--seeds", "50"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith("50 seeds, 0 violations, ")
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(s, marks=pytest.mark.xfail(reason=r)) for s, r in KEPT.items()]
+)
+def test_a_seed_that_once_failed_does_not_any_more(seed):
+    run = subprocess.run([str(SIMULATE), "--seed", str(seed)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_a_seed_is_the_same_history_each_time(seed):
+    told: list[list[str]] = [[], []]
+    first, second = (simulate(seed, trace=lines.append) for lines in told)
+    assert first == second
+    assert told[0] == told[1]
+
+
+def test_two_seeds_are_two_histories():
+    assert simulate(3).digest != simulate(4).digest
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_bug_put_in_on_purpose_is_reported(bug):
+    with planted(bug):
+        for seed in range(ENOUGH_SEEDS):
+            outcome = simulate(seed)
+            if outcome.violation:
+                break
+    assert outcome.violation in bug.caught_as, outcome
+
+
+def test_the_fold_of_the_model_stops_at_the_position():
+    cluster = SimulatedCluster(World(1), Options())
+    cluster.create(1)
+    partition = cluster.partitions[0]
+    for value in (b"1", b"2", None):
+        cluster.append(partition, [(b"k", value, 0), (None, b"nobody's", 0)])
+    fold = Fold(partition.history, committed=True)
+    fold.advance(3)
+    assert [rec.value for rec in fold.words(b"k", 0)] == [b"2"]
+    fold.advance(6)
+    assert [rec.value for rec in fold.words(b"k", 0)] == [None]
+    assert fold.words(b"k", 5) == [None]
