@@ -183,7 +183,7 @@ class SimulatedCluster:
         log.begin_epoch(partition.epoch)
         self.world.note("elect", partition.number, node, partition.epoch, log.leo, log.hw, unclean)
         self.publish()
-        self._spread(partition)
+        self._spread(partition, self.world.random.choice((0.02, 0.5, 1.5)))
         self.advance(partition)
         self.world.at(0.05, lambda: self._end_decided(partition))
 
@@ -267,10 +267,10 @@ class SimulatedCluster:
 
     # What replicas do
 
-    def _spread(self, partition: Partition) -> None:
+    def _spread(self, partition: Partition, most_s: float = 0.02) -> None:
         for node in partition.replicas:
             if node != partition.leader:
-                delay = self.world.random.uniform(0.001, 0.02)
+                delay = self.world.random.uniform(0.001, most_s)
                 self.world.at(delay, lambda node=node: self.replicate(partition, node))
 
     def replicate(self, partition: Partition, node: int, *, again: bool = True) -> None:

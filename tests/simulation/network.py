@@ -11,12 +11,13 @@ are sent again or the connection is dead without a word (half open).
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections import deque
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import sidecar.follower
 import sidecar.kafka.cluster
 from sidecar.kafka.errors import BrokerFault
 from simulation.answers import (
@@ -295,15 +296,22 @@ class Network:
 @contextmanager
 def plugged(network: Network, slice_records: int) -> Iterator[None]:
     """Put the network in the place of sockets, and let slices be small enough to see between."""
-    cluster, follower = sidecar.kafka.cluster, sidecar.follower
-    before = cluster.open_connection, cluster.Frames, follower._SLICE, follower._LEAST, follower.gc
-    cluster.open_connection, cluster.Frames = network.open, Frames
-    follower._SLICE, follower._LEAST = slice_records, 1
-    follower.gc = SimpleNamespace(freeze=lambda: None)
+    changes: list[tuple[Any, str, Any]] = [
+        (sidecar.kafka.cluster, "open_connection", network.open),
+        (sidecar.kafka.cluster, "Frames", Frames),
+    ]
+    # Wherever the one writer folds: the module has these names.
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("sidecar.") and hasattr(module, "_SLICE"):
+            changes += [(module, "_SLICE", slice_records)]
+            changes += [(module, "_LEAST", 1)] if hasattr(module, "_LEAST") else []
+        if name.startswith("sidecar.") and getattr(module, "gc", None) is gc:
+            changes += [(module, "gc", SimpleNamespace(freeze=lambda: None))]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changes]
+    for change in changes:
+        setattr(*change)
     try:
         yield
     finally:
-        (
-            cluster.open_connection, cluster.Frames,
-            follower._SLICE, follower._LEAST, follower.gc,
-        ) = before  # fmt: skip
+        for change in before:
+            setattr(*change)

@@ -19,7 +19,7 @@ from simulation.history import Fold
 from simulation.runner import simulate
 
 SIMULATE = Path(__file__).parents[1] / "simulate"
-ENOUGH_SEEDS = 150
+ENOUGH_SEEDS = 300
 
 ADDED = "an added partition counts as fresh from its adding, not from when its end was asked"
 KEPT: dict[int, str] = {}

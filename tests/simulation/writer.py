@@ -111,7 +111,7 @@ class Writer:
         A producer has one at a time: its coordinator lets it begin the next one when all
         markers of the last are replicated.
         """
-        logs = [partition.log for partition in self.cluster.partitions]
+        logs = [log for each in self.cluster.partitions for log in each.replicas.values()]
         busy = {txn.pid for txn in self._open}
         busy |= {txn.pid for log in logs if log.lso >= 0 for txn in log.open}
         free = [pid for pid in range(1, _PRODUCERS + 1) if pid not in busy]
