@@ -23,7 +23,7 @@ __all__ = ["FAULTS", "IDENTITY_FAULTS", "Faults"]
 FAULTS = (
     "kill", "kill", "freeze", "cut", "cut", "drop", "half_open", "slow", "move", "move", "move",
     "bump", "lazy", "throttle", "refuse", "garble", "starve", "lag", "grow", "log_start", "pause",
-    "hold_open", "clean", "clean", "relocate",
+    "hold_open", "clean", "clean", "relocate", "hasty",
 )  # fmt: skip
 IDENTITY_FAULTS = ("delete", "recreate", "unclean", "unclean", "log_start_passed")
 
@@ -237,6 +237,16 @@ class Faults:
         others = [node for node in others if self._cluster.brokers[node].up]
         if others:
             self._cluster.elect(partition, self._chance.choice(others))
+
+    def hasty(self) -> None:
+        """A replica leads that knows an old high watermark, while the sidecar is behind."""
+        behind = self._positions()
+        self._world.pause(0.3)
+        for partition in self._cluster.partitions:
+            for node, replica in partition.replicas.items():
+                if node != partition.leader:
+                    replica.hw = min(replica.hw, behind.get(partition.number, replica.hw))
+        self.move()
 
     def bump(self) -> None:
         """The same leader, another term."""

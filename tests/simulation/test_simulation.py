@@ -59,11 +59,11 @@ def test_two_seeds_are_two_histories():
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_bug_put_in_on_purpose_is_reported(bug):
-    with planted(bug):
-        for seed in range(ENOUGH_SEEDS):
+    for seed in range(ENOUGH_SEEDS):
+        with planted(bug):
             outcome = simulate(seed)
-            if outcome.violation:
-                break
+        if outcome.violation and not simulate(seed).violation:
+            break
     assert outcome.violation in bug.caught_as, outcome
 
 
