@@ -187,16 +187,21 @@ class Replica:
         self._drop_below(self.log_start)
 
     def follow(self, leader: Replica) -> None:
-        """Cut off what the leader does not have, by comparing epochs as Kafka does."""
+        """Cut off what the leader does not have, as Kafka's `AbstractFetcherThread` does.
+
+        The leader names the greatest epoch that it knows, not above ours, and where that ends;
+        ours may end before, and a batch of the next one stand in its place.
+        """
         while self.epochs:
-            epoch, _ = self.epochs[-1]
-            known, end = leader.epoch_end(epoch)
-            if known == epoch:
-                self.cut(min(end, self.leo))
+            known, end = leader.epoch_end(self.epochs[-1][0])
+            own, own_end = self.epoch_end(known)
+            if known < 0 or own < 0:
+                self.cut(max(0, end))
                 return
-            self.cut(min(self.leo, max(0, end)))
-            self.epochs = [each for each in self.epochs if each[0] < epoch]
-        self.cut(0)
+            self.cut(min(own_end, end) if own == known else own_end)
+            if own == known:
+                return
+            self.epochs = [each for each in self.epochs if each[0] <= own]
 
     def cut(self, offset: int) -> None:
         """Lose all from an offset on."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sidecar.core.served import Definition, Served
-from sidecar.follower import Bell, Follower
+from sidecar.follower import Bell, Follower, Setting
 from sidecar.kafka.cluster import Cluster
-from sidecar.kafka.errors import LogFault
 from sidecar.kafka.settings import KafkaSettings
 from simulation.checks import Violation, Watcher
 from simulation.clock import VirtualLoop, World
@@ -155,25 +154,22 @@ class _Run:
             raise Violation("ENDED", f"the follower ended: {_cause(following.exception())}")
 
     async def _follow(self) -> None:
-        """Follow, and anew after each end of a log where such faults are on."""
-        while True:
-            options = self.cluster.options
-            isolation = "read_committed" if options.committed else "read_uncommitted"
-            settings = KafkaSettings(
-                bootstrap=(BOOTSTRAP,),
-                isolation_level=isolation,
-                request_timeout_s=self.network.timeout_s,
-            )
-            served = Served(Definition(name="table", topic=NAME, isolation=isolation))
-            cluster = Cluster(settings, self._clock)
-            follower = Follower(served, cluster, self._clock, Bell(), count_error=self._count_error)
-            self.watcher.watch(served)
-            try:
-                await follower.run()
-            except* LogFault as fault:
-                self.world.note("follower ends", _cause(fault))
-                if not self.identity:
-                    raise
+        options = self.cluster.options
+        isolation = "read_committed" if options.committed else "read_uncommitted"
+        settings = KafkaSettings(
+            bootstrap=(BOOTSTRAP,),
+            isolation_level=isolation,
+            request_timeout_s=self.network.timeout_s,
+        )
+        setting = Setting(
+            served=Served(Definition(name="table", topic=NAME, isolation=isolation)),
+            cluster=Cluster(settings, self._clock),
+            clock=self._clock,
+            changed=Bell(),
+            count_error=self._count_error,
+        )
+        self.watcher.watch(setting.served)
+        await Follower(setting).run()
 
     def _clock(self) -> float:
         return self.world.now
