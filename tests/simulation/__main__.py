@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
+from simulation.bugs import BUGS
 from simulation.runner import Outcome, simulate
 
 _SHARE = 50
@@ -21,18 +22,34 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--verbose", action="store_true", help="tell every event")
-    parser.add_argument("--identity", action="store_true", help="also cut and replace the log")
     parser.add_argument(
-        "--missed-tombstones", action="store_true", help="tombstones may go before they are read"
+        "--no-identity", action="store_true", help="no log is cut or deleted, no topic replaced"
     )
+    parser.add_argument(
+        "--no-missed-tombstones", action="store_true", help="none goes before it was read"
+    )
+    parser.add_argument("--bugs", action="store_true", help="list the bugs that tests put in")
     asked = parser.parse_args()
     seeds = range(asked.start, asked.start + asked.seeds)
-    options = {"identity": asked.identity, "missed_tombstones": asked.missed_tombstones}
+    options = {
+        "identity": not asked.no_identity,
+        "missed_tombstones": not asked.no_missed_tombstones,
+    }
+    if asked.bugs:
+        return _list_bugs()
     if asked.seed is not None:
         outcome = simulate(asked.seed, trace=print if asked.verbose else None, **options)
         print(_told(outcome))
         return int(bool(outcome.violation))
     return _run_all(seeds, asked.jobs, options)
+
+
+def _list_bugs() -> int:
+    """The table for the documentation."""
+    print("| Bug | What is broken | Reported as |\n|---|---|---|")
+    for bug in BUGS:
+        print(f"| {bug.name} | {bug.what} | {', '.join(sorted(bug.caught_as))} |")
+    return 0
 
 
 def run_seeds(seeds: range, options: dict[str, bool]) -> list[Outcome]:

@@ -47,7 +47,9 @@ def answer_control(cluster: SimulatedCluster, broker: Broker, request: Any) -> S
         return _metadata(cluster, broker)
     if kind == "ListOffsetsRequest":
         return _list_offsets(cluster, broker, request)
-    config = [("cleanup.policy", "compact"), ("delete.retention.ms", "86400000")]
+    options = cluster.options
+    kept_ms = round(options.retention_s * 1000) if options.missed_tombstones else 86_400_000
+    config = [("cleanup.policy", "compact"), ("delete.retention.ms", str(kept_ms))]
     entries = [(name, value, False, 1, False, []) for name, value in config]
     return SimpleNamespace(resources=[(NONE, "", 2, NAME, entries)])
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Broker", "Image", "Options", "Partition", "SimulatedCluster", "Topic"]
 
 NAME = "topic"
+# Between two rounds of a cleaner: the first leaves every tombstone.
+_ROUND_S = 2.0
 
 
 @dataclass(kw_only=True)
@@ -120,6 +122,7 @@ class SimulatedCluster:
         changed: called after a partition's ends or leader changed.
         passed: whether the reader is beyond an offset of a partition.
         largest_lag_s: of any broker's image, so far.
+        lost: a log was cut, or its start has passed the reader.
     """
 
     def __init__(self, world: World, options: Options) -> None:
@@ -130,6 +133,7 @@ class SimulatedCluster:
         self.changed: Callable[[Partition | None], None] = lambda _: None
         self.passed: Callable[[int, int], bool] = lambda *_: True
         self.largest_lag_s = 0.0
+        self.lost = False
         self.cluster_id = f"cluster-{world.random.getrandbits(32)}"
 
     @property
@@ -176,8 +180,10 @@ class SimulatedCluster:
         log = partition.replicas[node]
         if unclean:
             partition.in_sync = {node}
-            if log.leo < partition.history.hw:
-                partition.history = partition.history.fork(log.leo, self.world.now)
+            agreed = partition.history.agrees_to(log)
+            if agreed < partition.history.hw:
+                partition.history = partition.history.fork(agreed, self.world.now)
+                self.lost = True
         partition.acked = {}
         partition.strays = set(partition.replicas) - {node}
         log.begin_epoch(partition.epoch)
@@ -308,6 +314,9 @@ class SimulatedCluster:
     def clean(self, partition: Partition, node: int) -> None:
         """One replica's cleaner passes."""
         log, options, chance = partition.replicas[node], self.options, self.world.random
+        history = partition.history
+        if history.agrees_to(log) < log.hw:
+            return
         tail = 0 if options.cleans_tail else chance.randint(1, 6)
         end = min(log.lso, log.hw)
         if tail and len(log.batches) >= tail:
@@ -316,10 +325,13 @@ class SimulatedCluster:
         replaced, expired = log.clean(
             end,
             self.world.now,
-            options.retention_s,
+            max(options.retention_s, _ROUND_S)
+            if options.missed_tombstones
+            else options.retention_s,
             lambda offset: options.missed_tombstones or self.passed(number, offset),
             lambda: chance.random() < 0.3,
         )
-        partition.history.replaced |= replaced
+        history.replaced |= replaced
+        history.expired |= expired
         self.world.note("clean", number, node, end, len(replaced), len(expired))
         self.changed(partition)

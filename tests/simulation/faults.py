@@ -4,7 +4,7 @@ Each fault is a function of `Faults` by its name; it strikes, and most end by th
 after a drawn time. `heal` ends all.
 
 `IDENTITY_FAULTS` are those after which the log that was read is no longer the one that is
-there; a follower that ends with them must be started anew. They are off unless asked for.
+there, so that another generation must be read.
 """
 
 from __future__ import annotations
@@ -304,8 +304,14 @@ class Faults:
         partition = self._partition()
         if partition is None:
             return
-        outside = sorted(set(partition.replicas) - partition.in_sync)
-        outside = [node for node in outside if self._cluster.brokers[node].up]
+        outside = [
+            node
+            for node, log in sorted(partition.replicas.items())
+            if node not in partition.in_sync
+            and self._cluster.brokers[node].up
+            # Else it lacks what later records replaced that are no part of the log now.
+            and log.cleaned_to <= partition.history.agrees_to(log)
+        ]
         if outside:
             self._cluster.elect(partition, self._chance.choice(outside))
 
@@ -313,4 +319,5 @@ class Faults:
         """Records are deleted, also such as the reader has not come to."""
         partition = self._partition()
         if partition is not None:
+            self._cluster.lost = True
             self._cluster.delete_records(partition, partition.log.hw)

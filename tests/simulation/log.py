@@ -138,6 +138,7 @@ class Replica:
         open: first offset of each transaction that is open, or ended by a marker in `ended`
             which the high watermark has not passed.
         aborted: (producer id, first offset, the marker's offset).
+        cleaned_to: how far its cleaner ever came.
     """
 
     def __init__(self) -> None:
@@ -147,6 +148,7 @@ class Replica:
         self.open: dict[Txn, int] = {}
         self.ended: dict[Txn, int] = {}
         self.aborted: list[tuple[int, int, int]] = []
+        self.cleaned_to = 0
 
     @property
     def lso(self) -> int:
@@ -183,6 +185,7 @@ class Replica:
         for batch in leader.batches[self._index(leader, self.leo) :]:
             self.append(batch)
         self.leo, self.log_start = leader.leo, leader.log_start
+        self.cleaned_to = max(self.cleaned_to, leader.cleaned_to)
         self.epochs = list(leader.epochs)
         self._drop_below(self.log_start)
 
@@ -209,6 +212,7 @@ class Replica:
             return
         self.batches = [batch for batch in self.batches if batch.last < offset]
         self.leo, self.hw = offset, min(self.hw, offset)
+        self.cleaned_to = min(self.cleaned_to, offset)
         self.log_start = min(self.log_start, offset)
         self.epochs = [each for each in self.epochs if each[1] < offset]
         self.aborted = [each for each in self.aborted if each[2] < offset]
@@ -276,6 +280,7 @@ class Replica:
         Returns:
             The offsets of records that later ones replace, and of tombstones that went.
         """
+        self.cleaned_to = max(self.cleaned_to, end)
         latest = {
             rec.key: rec.offset
             for batch in self.batches if batch.last < end and batch.visible
