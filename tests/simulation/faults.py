@@ -62,6 +62,14 @@ class Faults:
         getattr(self, name)()
         self._world.at(self._chance.expovariate(2.0), self.strike)
 
+    def clean_often(self) -> None:
+        """Every replica has a cleaner, which passes now and then."""
+        for partition in self._cluster.partitions:
+            for node in partition.replicas:
+                if self._chance.random() < 0.5:
+                    self._cluster.clean(partition, node)
+        self._world.at(self._chance.uniform(0.3, 1.5), self.clean_often)
+
     def heal(self) -> None:
         """All ends, and nothing new comes."""
         self._world.note("heal")
@@ -300,20 +308,26 @@ class Faults:
         self._cluster.create(self._chance.randint(1, 3))
 
     def unclean(self) -> None:
-        """A replica that is not in sync leads, and the log is cut."""
+        """A replica that fell out of sync leads a little later, and the log is cut."""
         partition = self._partition()
-        if partition is None:
+        if partition is None or partition.leader < 0:
             return
-        outside = [
-            node
-            for node, log in sorted(partition.replicas.items())
-            if node not in partition.in_sync
-            and self._cluster.brokers[node].up
-            # Else it lacks what later records replaced that are no part of the log now.
-            and log.cleaned_to <= partition.history.agrees_to(log)
-        ]
-        if outside:
-            self._cluster.elect(partition, self._chance.choice(outside))
+        followers = sorted(set(partition.replicas) - {partition.leader})
+        if not followers:
+            return
+        node = self._chance.choice(followers)
+        broker = self._cluster.brokers[node]
+        broker.lazy = True
+        self._cluster.leave_sync(partition, node)
+        self._for(0.1, 2.0, lambda: self._lead_unclean(partition, broker))
+
+    def _lead_unclean(self, partition: Partition, broker: Broker) -> None:
+        broker.lazy = False
+        log, agreed = partition.replicas[broker.node], partition.history.agrees_to
+        # One that was cleaned further lacks what later records replaced that are gone now.
+        may = broker.up and broker.node not in partition.in_sync and log.cleaned_to <= agreed(log)
+        if partition in self._cluster.partitions and may:
+            self._cluster.elect(partition, broker.node)
 
     def log_start_passed(self) -> None:
         """Records are deleted, also such as the reader has not come to."""

@@ -127,6 +127,8 @@ class _Run:
         following = asyncio.create_task(self._follow())
         names = FAULTS + IDENTITY_FAULTS if self.identity else FAULTS
         faults = Faults(self.network, self.writer, lambda: self.watcher.positions, names)
+        if self.cluster.options.missed_tombstones and self.cluster.options.committed:
+            faults.clean_often()
         self.writer.start()
         world.at(chance.uniform(0.0, 1.0), faults.strike)
         await self._pass(following, chance.uniform(4.0, 12.0))
