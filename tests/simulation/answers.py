@@ -34,7 +34,7 @@ _REQUEST = struct.Struct(">iiiibiiB16s")
 _WANTED = struct.Struct(">iiqiqiB")
 _ANSWER = struct.Struct(">ihqqq")
 _DIVERGING = struct.Struct(">BBBiqB")
-_MOST_BATCHES = 6
+_MOST_BATCHES, _ALL_BATCHES = 6, 200
 
 
 # The questions that are not fetches
@@ -181,7 +181,8 @@ def _read(
     if not log.log_start <= offset <= log.leo:
         return _Part(partition.number, OUT_OF_RANGE)
     found = log.read(offset, log.lso if committed else log.hw)
-    chosen = found[: cluster.world.random.randint(1, _MOST_BATCHES)] if found and room else []
+    most = _ALL_BATCHES if cluster.healed else _MOST_BATCHES
+    chosen = found[: cluster.world.random.randint(1, most)] if found and room else []
     data = [batch.encoded() for batch in chosen]
     if len(data) > 1 and cluster.world.random.random() < 0.1:
         data[-1] = data[-1][: cluster.world.random.randrange(len(data[-1]))]

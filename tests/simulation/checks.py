@@ -103,17 +103,17 @@ class Watcher:
             return
         self._last = state
         self._sound(self._served)
-        for view in views:
-            self._never_back(view, self._generation(view))
-        if self._served.current:
-            self.compare()
+        self.compare()
 
     def compare(self) -> None:
         """Compare what is answered now."""
+        for view in self._views():
+            self._never_back(view, self._generation(view))
         served = self._served
-        assert served is not None
-        assert served.view is not None
-        view, generation = served.view, self._generation(served.view)
+        view = served.view if served else None
+        if served is None or view is None:
+            return
+        generation = self._generation(view)
         try:
             reading = served.read(self._world.now)
         except Refused as refused:

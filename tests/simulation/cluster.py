@@ -122,6 +122,7 @@ class SimulatedCluster:
         changed: called after a partition's ends or leader changed.
         passed: whether the reader is beyond an offset of a partition.
         largest_lag_s: of any broker's image, so far.
+        healed: brokers give as much as there is.
         lost: a log was cut, or its start has passed the reader.
     """
 
@@ -133,7 +134,7 @@ class SimulatedCluster:
         self.changed: Callable[[Partition | None], None] = lambda _: None
         self.passed: Callable[[int, int], bool] = lambda *_: True
         self.largest_lag_s = 0.0
-        self.lost = False
+        self.lost = self.healed = False
         self.cluster_id = f"cluster-{world.random.getrandbits(32)}"
 
     @property

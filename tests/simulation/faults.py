@@ -73,7 +73,7 @@ class Faults:
     def heal(self) -> None:
         """All ends, and nothing new comes."""
         self._world.note("heal")
-        self._healed = True
+        self._healed = self._cluster.healed = True
         for broker in self._cluster.brokers.values():
             self._mend(broker)
         if self._cluster.topic is None:

@@ -113,15 +113,16 @@ class Connection:
         world = self.network.world
         due = world.now + self.network.latency(self.broker) + self.broker.slow_s
         self._quiet_until = max(due, self._quiet_until)
-        world.at(self._quiet_until - world.now, lambda: self._deliver(future, answer))
+        known = self.network.cluster.image(self.broker).since
+        world.at(self._quiet_until - world.now, lambda: self._deliver(future, answer, known))
 
-    def _deliver(self, future: asyncio.Future[Any], answer: Any) -> None:
+    def _deliver(self, future: asyncio.Future[Any], answer: Any, known: float) -> None:
         if not self.alive:
             return
         if self.silent:
-            self.held.append(lambda: self._deliver(future, answer))
+            self.held.append(lambda: self._deliver(future, answer, known))
         elif not future.done():
-            self.network.heard(self.broker)
+            self.network.heard(known)
             future.set_result(self.received(answer))
 
     def received(self, answer: Any) -> Any:
@@ -224,7 +225,7 @@ class Network:
     """All connections of one sidecar.
 
     Attributes:
-        heard: called with each broker whose answer comes in.
+        heard: called with each answer that comes in: up to when its broker knew the cluster.
     """
 
     def __init__(
@@ -233,7 +234,7 @@ class Network:
         self.world, self.cluster, self.timeout_s = world, cluster, timeout_s
         self.links: dict[Connection, None] = {}
         self.polls: dict[_Poll, None] = {}
-        self.heard: Callable[[Broker], None] = lambda _: None
+        self.heard: Callable[[float], None] = lambda _: None
         self._latency_s = latency_s
         cluster.changed = self._changed
 

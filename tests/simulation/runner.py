@@ -94,7 +94,7 @@ class _Run:
         self.network = Network(world, self.cluster, timeout_s, latency_s)
         self.writer = Writer(self.cluster)
         self.watcher = Watcher(world, self.cluster, self.writer.keys)
-        self.network.heard = lambda broker: self.watcher.heard(self.cluster.image(broker).since)
+        self.network.heard = self.watcher.heard
         self.cluster.passed = lambda number, offset: self.watcher.positions.get(number, 0) > offset
 
     def outcome(self) -> Outcome:
