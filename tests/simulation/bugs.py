@@ -11,14 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.core import partitions as core_partitions
+from sidecar.core.confirm import Confirmation
 from sidecar.core.progress import Progress
+from sidecar.core.served import Served, Trouble
 from sidecar.core.table import Table
 from sidecar.core.view import View
-from sidecar.follower import Follower
+from sidecar.follower.feed import Feed
 from sidecar.kafka import assignment
 from sidecar.kafka.assignment import Assigned
 from sidecar.kafka.backoff import Backoff
 from sidecar.kafka.reader import Reader
+from sidecar.kafka.topology import Identity, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +91,7 @@ def _old_leader_counts(_real: Any) -> Any:
 
 
 def _always_listed(real: Any) -> Any:
-    async def take(self: Reader, metadata: Any) -> None:
+    async def take(self: Topology, metadata: Any) -> None:
         self._sink.listed(metadata.sent_at)
         await real(self, metadata)
 
@@ -96,7 +99,7 @@ def _always_listed(real: Any) -> Any:
 
 
 def _add_nothing(_real: Any) -> Any:
-    async def add(self: Reader, leaders: Any) -> None:
+    async def add(self: Topology, leaders: Any, asked_at: float) -> None:
         pass
 
     return add
@@ -119,8 +122,8 @@ def _always_open(real: Any) -> Any:
 
 
 def _impatient(real: Any) -> Any:
-    def wait(self: Follower, view: View, progress: Progress, since: float, now: float) -> None:
-        real(self, view, progress, since - 1000, now)
+    def wait(self: Feed, progress: Progress, since: float, now: float) -> None:
+        real(self, progress, since - 1000, now)
 
     return wait
 
@@ -136,6 +139,29 @@ def _any_offset(_real: Any) -> Any:
         return fetched
 
     return unbelieving
+
+
+def _no_doubt(_real: Any) -> Any:
+    return lambda self, now: self
+
+
+def _nothing_lost(_real: Any) -> Any:
+    return lambda self, partition, limit: iter(())
+
+
+def _same_topic(_real: Any) -> Any:
+    return lambda self, metadata: None
+
+
+def _no_cut(_real: Any) -> Any:
+    return lambda self, epoch, end_offset: setattr(self, "last", assignment._NONE)
+
+
+def _any_ending(_real: Any) -> Any:
+    def drop(self: Served, fault: str) -> None:
+        self.drop(Trouble(sentence=fault), replaced=False)
+
+    return drop
 
 
 def _of(*names: str) -> frozenset[str]:
@@ -160,15 +186,15 @@ BUGS = (
     Bug("gate-open", "lookups are answered before ready", _of("I2", "FOLD"),
         View, "read", _always_open),
     Bug("impatient", "an open transaction is not waited for", _of("I2"),
-        Follower, "_wait_for_transaction", _impatient),
+        Feed, "_wait_for_transaction", _impatient),
     Bug("arrival-time", "fresh as of the arrival of an answer", _of("I11"),
         Reader, "_accept", _arrival_counts),
     Bug("old-leader", "a new leader's high watermark counts at once", _of("I11"),
         Progress, "led_by", _old_leader_counts),
     Bug("always-listed", "unknown partitions do not make stale", _of("I11"),
-        Reader, "_take_metadata", _always_listed),
+        Topology, "_take", _always_listed),
     Bug("no-growth", "new partitions are not followed", _of("I22", "I3"),
-        Reader, "_add", _add_nothing),
+        Topology, "_add", _add_nothing),
     Bug("no-floor", "a moved log start hides nothing", _WRONG,
         Table, "raise_floor", lambda _: lambda *_: None),
     Bug("rank", "between partitions the greater offset wins", _WRONG,
@@ -180,7 +206,17 @@ BUGS = (
     Bug("no-retry", "a lost broker is not tried again", _of("I22"),
         Backoff, "next_s", _never_again),
     Bug("old-leader-for-ever", "a new leader is not followed", _of("I22"),
-        Reader, "_lead", _follow_no_other),
+        Topology, "_lead", _follow_no_other),
+    Bug("no-doubt", "missed tombstones are never suspected", _of("I20", "FOLD"),
+        Progress, "doubted", _no_doubt),
+    Bug("nothing-lost", "reading once more drops nothing", _of("I20", "FOLD"),
+        Confirmation, "finish", _nothing_lost),
+    Bug("same-topic", "another topic of the same name is not noticed", _of("I19", "I22"),
+        Identity, "check", _same_topic),
+    Bug("no-cut", "a diverging epoch is passed over", _of("I19", *_WRONG),
+        Assigned, "_check_divergence", _no_cut),
+    Bug("drops-old", "a cut log ends the answers at once", _of("I3"),
+        Served, "cut_off", _any_ending),
 )  # fmt: skip
 
 
