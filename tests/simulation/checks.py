@@ -107,12 +107,12 @@ class Watcher:
 
     def compare(self) -> None:
         """Compare what is answered now."""
-        for view in self._views():
+        served, views = self._served, self._views()
+        for view in views:
             self._never_back(view, self._generation(view))
-        served = self._served
-        view = served.view if served else None
-        if served is None or view is None:
+        if not served or not served.view:
             return
+        view = served.view
         generation = self._generation(view)
         try:
             reading = served.read(self._world.now)
@@ -123,19 +123,22 @@ class Watcher:
         self.looks += 1
         self._incarnation(generation)
         self._offsets(reading, generation)
+        self._compare_any(reading, view, generation)
+        generation.was_ready, self._answering = True, generation
+
+    def _compare_any(self, reading: Reading, view: View, generation: Generation) -> None:
+        """Compare with each choice of branches; one must agree, and those that do stay."""
         right, wrong = [], None
-        branches = generation.branches()
-        for folds in branches:
+        for folds in generation.branches():
             try:
                 self._compare(reading, view, generation, folds)
                 right.append(folds)
             except Violation as violation:
                 wrong = violation
-        if not right and wrong:
-            raise wrong
-        if len(right) < len(branches):
+        if wrong:
+            if not right:
+                raise wrong
             generation.keep(right)
-        generation.was_ready, self._answering = True, generation
 
     def _compare(
         self, reading: Reading, view: View, generation: Generation, folds: Branches

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simulation.network import Network
     from simulation.writer import Writer
 
-__all__ = ["FAULTS", "IDENTITY_FAULTS", "Faults"]
+__all__ = ["FAULTS", "IDENTITY_FAULTS", "MISSING_FAULTS", "Faults"]
 
 FAULTS = (
     "kill", "kill", "freeze", "cut", "cut", "drop", "half_open", "slow", "move", "move", "move",
@@ -26,6 +26,7 @@ FAULTS = (
     "hold_open", "clean", "clean", "relocate", "hasty",
 )  # fmt: skip
 IDENTITY_FAULTS = ("delete", "recreate", "unclean", "unclean", "log_start_passed")
+MISSING_FAULTS = ("blackout", "blackout", "blackout")
 
 _REFUSALS = (-1, 3, 5, 6, 7, 9, 56, 74, 75, 78, 100)
 _MOST_PARTITIONS = 4
@@ -164,6 +165,13 @@ class Faults:
         self._for(
             0.2, 5.0, lambda: self._network.restore(broker, half_open=self._chance.random() < 0.3)
         )
+
+    def blackout(self) -> None:
+        """Nothing passes between the sidecar and any broker, for longer than tombstones last."""
+        brokers = list(self._cluster.brokers.values())
+        for broker in brokers:
+            self._network.silence(broker)
+        self._for(3.0, 7.0, lambda: [self._network.restore(b, half_open=True) for b in brokers])
 
     def drop(self) -> None:
         """All connections to a broker are reset."""
@@ -323,9 +331,10 @@ class Faults:
 
     def _lead_unclean(self, partition: Partition, broker: Broker) -> None:
         broker.lazy = False
-        log, agreed = partition.replicas[broker.node], partition.history.agrees_to
-        # One that was cleaned further lacks what later records replaced that are gone now.
-        may = broker.up and broker.node not in partition.in_sync and log.cleaned_to <= agreed(log)
+        log = partition.replicas[broker.node]
+        # All that it has is of the present branch: what was lost once does not come back.
+        part = max(log.leo, log.cleaned_to) <= partition.history.agrees_to(log)
+        may = part and broker.up and broker.node not in partition.in_sync
         if partition in self._cluster.partitions and may:
             self._cluster.elect(partition, broker.node)
 

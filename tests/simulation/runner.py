@@ -16,7 +16,7 @@ from sidecar.kafka.settings import KafkaSettings
 from simulation.checks import Violation, Watcher
 from simulation.clock import VirtualLoop, World
 from simulation.cluster import NAME, Options, SimulatedCluster
-from simulation.faults import FAULTS, IDENTITY_FAULTS, Faults
+from simulation.faults import FAULTS, IDENTITY_FAULTS, MISSING_FAULTS, Faults
 from simulation.network import BOOTSTRAP, Network, plugged
 from simulation.writer import Writer
 
@@ -27,6 +27,7 @@ __all__ = ["Outcome", "simulate"]
 
 _CONVERGED_S = 30.0
 _AT_REST_S = 2.0
+_MANY_KEYS = 40
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ class _Run:
         self.seed, self.identity = seed, apart.random() < 0.5 and identity
         missed = apart.random() < 0.5 and missed
         self.world = world = World(seed, trace)
-        options = replace(_options(world.random), missed_tombstones=missed)
+        options = _options(world.random)
+        if missed:
+            # So many that what is deleted is seldom written again at once.
+            options = replace(options, missed_tombstones=True, keys=_MANY_KEYS)
         self.cluster = SimulatedCluster(world, options)
         self.cluster.create(options.partitions)
         latency_s = world.random.choice((0.0005, 0.005, 0.03))
@@ -126,6 +130,7 @@ class _Run:
                     self.cluster.clean(partition, node)
         following = asyncio.create_task(self._follow())
         names = FAULTS + IDENTITY_FAULTS if self.identity else FAULTS
+        names += MISSING_FAULTS if self.cluster.options.missed_tombstones else ()
         faults = Faults(self.network, self.writer, lambda: self.watcher.positions, names)
         if self.cluster.options.missed_tombstones and self.cluster.options.committed:
             faults.clean_often()
