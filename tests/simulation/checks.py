@@ -16,6 +16,7 @@ from sidecar.core.errors import Refused
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of
 from sidecar.core.served import incarnation_of
 from simulation.generations import Branches, Generation
+from simulation.history import Word, word_of
 
 if TYPE_CHECKING:
     from sidecar.core.model import Entry
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Violation", "Watcher"]
 
 _NOTICED_S = 10.0
+_SILENCE_S = 2.0
 _FRESH_MS = 3000
 _SLACK_S = 1e-6
-
-Word = tuple[int, int, int, bytes | None]
 
 
 class Violation(Exception):  # noqa: N818 (what a run is for)
@@ -63,13 +63,20 @@ class Watcher:
         self._last: Any = None
         self.looks = 0
         self.gone_at: dict[int, float] = {}
+        self._heard_at = world.now
 
     def watch(self, served: Served) -> None:
         """Look at this table from now on."""
         self._served = served
 
     def heard(self, since: float) -> None:
-        """The sidecar heard from a broker that knows all that was so at this moment."""
+        """The sidecar heard from a broker that knows all that was so at this moment.
+
+        What it was told before a silence counts no more: then it could not ask again.
+        """
+        if self._world.now - self._heard_at > _SILENCE_S:
+            self.gone_at.clear()
+        self._heard_at = self._world.now
         for number, topic in enumerate(self._cluster.topics):
             if topic.deleted_at is not None and topic.deleted_at <= since:
                 self.gone_at.setdefault(number, self._world.now)
@@ -183,7 +190,8 @@ class Watcher:
 
     def _incarnation(self, generation: Generation) -> None:
         gone_at = self.gone_at.get(self._cluster.topics.index(generation.topic))
-        if gone_at is not None and self._world.now > gone_at + _NOTICED_S:
+        silent = self._world.now - self._heard_at > _SILENCE_S
+        if gone_at is not None and not silent and self._world.now > gone_at + _NOTICED_S:
             raise Violation("I19", f"the topic that answers was deleted: told at {gone_at:.3f}")
 
     def _staleness(
@@ -258,7 +266,7 @@ class Watcher:
                 floor = max(0, view.progress[number].bounds.log_start_offset)
                 said[number] = (fold.last_words if at_rest else fold.words)(key, floor)
                 erased = erased or key in fold.history.erased
-        words = [_word(number, rec) for number, recs in said.items() for rec in recs]
+        words = [word_of(number, rec) for number, recs in said.items() for rec in recs]
         if len(said) < 2:
             return set(words) or {None}
         if erased or any(len(recs) > 1 for recs in said.values()):
@@ -336,7 +344,7 @@ class Watcher:
             allowed = self._allowed(view, folds, key, at_rest=True)
             if given not in allowed:
                 raise self._wrong(view, folds, key, given, allowed)
-            words = {_word(number, recs.get(key)) for number, recs in held.items()} - {None}
+            words = {word_of(number, recs.get(key)) for number, recs in held.items()} - {None}
             several = sum(key in fold.keys for fold in folds.values()) > 1
             if not several and len(allowed) == 1 and {given} != (words or {None}):
                 raise Violation("FOLD", f"{key!r} is {given}; the log holds {words}")
@@ -386,9 +394,3 @@ def _given(entry: Entry | None) -> Word | None:
     if entry is None:
         return None
     return partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP], entry[VALUE]
-
-
-def _word(number: int, rec: Rec | None) -> Word | None:
-    if rec is None or rec.value is None:
-        return None
-    return number, rec.offset, rec.timestamp, rec.value

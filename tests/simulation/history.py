@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from simulation.log import Batch, Rec, Replica
 
-__all__ = ["Fold", "History"]
+__all__ = ["Fold", "History", "Word", "word_of"]
+
+# What is said of a key: partition, offset, timestamp, value.
+Word = tuple[int, int, int, bytes | None]
 
 
 class History:
@@ -159,3 +162,10 @@ class Fold:
 
 def _epoch_at(epochs: list[tuple[int, int]], offset: int) -> int:
     return max((epoch for epoch, start in epochs if start <= offset), default=-1)
+
+
+def word_of(number: int, rec: Rec | None) -> Word | None:
+    """A partition's record as a word; None: nothing, or a tombstone."""
+    if rec is None or rec.value is None:
+        return None
+    return number, rec.offset, rec.timestamp, rec.value
