@@ -29,8 +29,8 @@ ENDED the follower goes on, and no task of it fails
 In half of the seeds logs are cut and topics deleted and created again, and in half of them
 tombstones go before the sidecar has come to them.
 
-What is not modelled: an unclean leader with records that a cut has lost before; a leader that was deposed and does not know it yet (its answers would
-pass for fresh), and authentication.
+What is not modelled: an unclean leader with records that a cut has lost before; a leader that
+was deposed and does not know it yet (its answers would pass for fresh); and authentication.
 
 Run it with `tests/simulate --seeds 1000 --jobs 2`; `--seed 7 --verbose` tells one history.
 """
