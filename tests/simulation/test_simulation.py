@@ -27,8 +27,10 @@ KEPT = {
     **dict.fromkeys((567, 866, 1369, 1574), ADDED),
     **dict.fromkeys((446, 526, 1173), FOLLOWED),
 }
+METADATA = "I19: metadata waits on one dead control connection after the other, past ten seconds"
+OPEN = dict.fromkeys((333, 960), METADATA)
 # Without them a seed is the history that it was before there were such faults.
-PLAIN = {"identity": False, "missed_tombstones": False}
+PLAIN = ("--no-identity", "--no-missed-tombstones")
 
 
 @pytest.mark.parametrize("share", range(4))
@@ -45,10 +47,18 @@ def test_no_seed_of_a_fixed_set_violates_anything(share):
 
 @pytest.mark.parametrize("seed", KEPT)
 def test_a_seed_that_once_failed_does_not_any_more(seed):
-    plain = ["--no-identity", "--no-missed-tombstones"]
     run = subprocess.run(
-        [str(SIMULATE), "--seed", str(seed), *plain], capture_output=True, text=True
+        [str(SIMULATE), "--seed", str(seed), *PLAIN], capture_output=True, text=True
     )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(s, marks=pytest.mark.xfail(reason=r, strict=True)) for s, r in OPEN.items()],
+)
+def test_a_seed_that_fails_still(seed):
+    run = subprocess.run([str(SIMULATE), "--seed", str(seed)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
