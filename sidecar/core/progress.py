@@ -122,6 +122,7 @@ class Freshness(NamedTuple):
         counts_from: answers to requests sent before make no mark; inf: none does.
         cleaning: tombstones that may be gone.
         whole_at: the position from which on the state is that of a moment.
+        heard: a fetch was answered: by topic id, so it is this topic whose log is read.
     """
 
     as_of: float | None = None
@@ -129,6 +130,7 @@ class Freshness(NamedTuple):
     counts_from: float = -inf
     cleaning: Cleaning = Cleaning()
     whole_at: int = 0
+    heard: bool = True
 
     @property
     def complete_until(self) -> float:
@@ -235,8 +237,8 @@ class Progress:
 
     @property
     def caught_up(self) -> bool:
-        """The position has reached the target, and the state is that of a moment."""
-        return self.position >= self.target and self.whole
+        """The position has reached the target, and the state is that of a moment of this log."""
+        return self.position >= self.target and self.whole and self.freshness.heard
 
     @property
     def whole(self) -> bool:
@@ -267,10 +269,10 @@ class Progress:
         return replace(self, position=position, freshness=self.freshness.reached(position))
 
     def answered(self, bounds: LogBounds, sent_at: float) -> "Progress":
-        """The leader told the ends of the log, asked at `sent_at` (seconds)."""
+        """The leader told the ends of the log in a fetch, asked at `sent_at` (seconds)."""
         if bounds.high_watermark < 0:  # not known: nothing can be as new as that
             return replace(self, bounds=bounds)
-        marked = self.freshness.marked(Mark(bounds.high_watermark, sent_at))
+        marked = self.freshness.marked(Mark(bounds.high_watermark, sent_at))._replace(heard=True)
         return replace(self, bounds=bounds, freshness=marked.reached(self.position))
 
     def led_by(self, leader: Leader) -> "Progress":

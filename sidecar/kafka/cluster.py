@@ -29,6 +29,9 @@ __all__ = ["Cluster", "PartitionEnd", "TopicMetadata"]
 Address: TypeAlias = tuple[str, int]
 
 _LEFT_ALONE_S = 5.0
+# For how long an address is asked for metadata, first and once more when none has answered.
+_QUICK_S = 2.0
+_SLOW_S = 5.0
 _TOPIC_RESOURCE = 2
 _CONFIGS_VERSION = 2  # the newest that aiokafka speaks
 
@@ -93,10 +96,15 @@ class Cluster:
         """
         faults: dict[Address, BrokerFault] = {}
         others: list[_Answer] = []
-        for address in self._candidates():
+        candidates = self._candidates()
+        silent: list[Address] = []
+        for address in chain(candidates, silent):
+            limit_s = _SLOW_S if address in silent else _QUICK_S
             try:
-                answer = await self._metadata_from(address, topic)
+                answer = await self._metadata_within(limit_s, address, topic)
             except BrokerFault as fault:
+                if isinstance(fault.__cause__, TimeoutError) and address not in silent:
+                    silent.append(address)
                 faults[address] = fault
                 self._left_alone[address] = self._clock() + _LEFT_ALONE_S
                 continue
@@ -203,6 +211,18 @@ class Cluster:
         self.brokers, self._last = answer.brokers, answer.address
         self._id = answer.metadata.cluster_id
         return answer.metadata
+
+    async def _metadata_within(self, limit_s: float, address: Address, topic: str) -> _Answer:
+        """Ask one address. A connection that is silent for too long is closed: it may be dead."""
+        limit_s = min(limit_s, self.settings.request_timeout_s)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._metadata_from(address, topic)
+        except TimeoutError as error:
+            connection = self._control.pop(address, None)
+            if connection is not None:
+                connection.close()
+            raise BrokerFault(f"{address[0]}:{address[1]} did not answer in time") from error
 
     async def _metadata_from(self, address: Address, topic: str) -> _Answer:
         connection = await self._connection(address)

@@ -168,7 +168,8 @@ class Reader:
             self._topic.id,
             list(asked.values()),
             committed=self._committed,
-            max_wait_ms=_MAX_WAIT_MS,
+            # The first answer shows that the leader knows the topic: readiness waits for it.
+            max_wait_ms=_MAX_WAIT_MS if turn else 0,
             max_bytes=_MAX_BYTES,
             partition_max_bytes=_PARTITION_BYTES,
         )

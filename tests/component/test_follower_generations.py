@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 from support.batches import batch
-from support.fake_broker import FakeCluster, always, edit
+from support.fake_broker import SILENT, FakeCluster, always, edit
 from support.following import boottime, following
 
 from sidecar.core.errors import Reason, Refused
@@ -13,7 +13,7 @@ from sidecar.core.progress import Wait
 from sidecar.core.served import TableState
 from sidecar.follower import Rebuild, feed, follower
 from sidecar.follower.setting import Stalled
-from sidecar.kafka import topology
+from sidecar.kafka import cluster, topology
 from sidecar.kafka.errors import LogCut, TopicGone
 
 
@@ -301,6 +301,33 @@ async def test_a_topic_deleted_while_a_cut_log_is_looked_for_again_is_missing():
             fake.script.fetch.append(always(edit("t", 0, error_code=1)))
             await table.until(lambda: state(table) is TableState.REPLACED, "replaced")
             assert refusal(table).reason is Reason.TOPIC_MISSING
+
+
+async def test_a_topic_replaced_while_its_ends_are_asked_for_never_becomes_ready():
+    """They are asked for by name: an end that another topic told says nothing of this one."""
+    async with FakeCluster() as fake:
+        old = written(fake, b"1", b"old")
+        fake.script.list_offsets.append(lambda request, answer: fake.add_topic("t") and None)
+        async with following(fake.bootstrap_servers, "t") as table:
+            ready_as = []
+            await table.until(
+                lambda: table.ready and (ready_as.append(table.served.source.topic_id) or True),
+                "ready",
+            )
+            assert ready_as == [str(fake.topics["t"].topic_id)]
+            assert str(old.topic_id) in str(table.told.ended[0])
+
+
+async def test_silent_control_connections_do_not_hide_a_deleted_topic(monkeypatch):
+    monkeypatch.setattr(cluster, "_QUICK_S", 0.1)
+    async with FakeCluster(brokers=3) as fake:
+        written(fake, b"old")
+        async with following(fake.bootstrap_servers, "t", request_timeout_s=60) as table:
+            await table.until_ready()
+            for broker in fake.brokers.values():
+                broker.script.metadata.append(SILENT)
+            del fake.topics["t"]
+            await table.until(lambda: state(table) is TableState.REPLACED, "replaced", 10)
 
 
 # Another cluster

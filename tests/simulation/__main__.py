@@ -8,7 +8,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from simulation.bugs import BUGS
+from simulation.bugs import BUGS, Bug, planted
 from simulation.runner import Outcome, simulate
 
 _SHARE = 50
@@ -29,6 +29,9 @@ def main() -> int:
         "--no-missed-tombstones", action="store_true", help="none goes before it was read"
     )
     parser.add_argument("--bugs", action="store_true", help="list the bugs that tests put in")
+    parser.add_argument(
+        "--bug", choices=[bug.name for bug in BUGS], help="put one in until it is noticed"
+    )
     asked = parser.parse_args()
     seeds = range(asked.start, asked.start + asked.seeds)
     options = {
@@ -37,6 +40,8 @@ def main() -> int:
     }
     if asked.bugs:
         return _list_bugs()
+    if asked.bug:
+        return _notice(next(bug for bug in BUGS if bug.name == asked.bug), seeds)
     if asked.seed is not None:
         outcome = simulate(asked.seed, trace=print if asked.verbose else None, **options)
         print(_told(outcome))
@@ -50,6 +55,18 @@ def _list_bugs() -> int:
     for bug in BUGS:
         print(f"| {bug.name} | {bug.what} | {', '.join(sorted(bug.caught_as))} |")
     return 0
+
+
+def _notice(bug: Bug, seeds: range) -> int:
+    """Run seeds with a bug until one notices it which is clean without it; 1: none does."""
+    for seed in seeds:
+        with planted(bug):
+            outcome = simulate(seed)
+        if outcome.violation in bug.caught_as and not simulate(seed).violation:
+            print(_told(outcome))
+            return 0
+    print(f"{bug.name}: not noticed")
+    return 1
 
 
 def run_seeds(seeds: range, options: dict[str, bool]) -> list[Outcome]:
