@@ -201,15 +201,15 @@ class Progress:
 
     @property
     def confirmable(self) -> bool:
-        """It has come so far that reading the log once more would end the doubt."""
-        doubt = self.doubt
-        return (
-            doubt is not None
-            and self.caught_up
-            and (
-                self.freshness.as_of is not None and self.freshness.complete_until > doubt.raised_at
-            )
-        )
+        """Reading the log once more would end the doubt.
+
+        It has come far enough, and its present leader has shown that it holds what was read.
+        """
+        doubt, freshness = self.doubt, self.freshness
+        if doubt is None or freshness.as_of is None or not self.caught_up:
+            return False
+        shown = freshness.as_of >= freshness.counts_from
+        return shown and freshness.complete_until > doubt.raised_at
 
     def doubted(self, now: float) -> "Progress":
         """What was read up to now may lack tombstones: it is fresh only as of before that."""

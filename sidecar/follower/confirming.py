@@ -115,15 +115,18 @@ class Confirmer:
         sink: "_Rereading",
         confirmation: Confirmation,
     ) -> None:
+        if number in sink.moved:
+            # Another leader's log may not be the one that was read: what it lacks says nothing.
+            self._read_under[number] = leader._replace(epoch=-2)
+            return
         lost = 0
         for some in confirmation.finish(number, _SLICE):
             lost += some
             await asyncio.sleep(0)
-        steady = number not in sink.moved
         kept_s = self._view.progress[number].freshness.cleaning.keep_s or 0.0
-        quick = steady and sink.reached_at[number] - began < kept_s
-        again = steady and self._read_under.get(number) == leader
-        self._read_under[number] = leader if steady else leader._replace(epoch=-2)
+        quick = sink.reached_at[number] - began < kept_s
+        again = self._read_under.get(number) == leader
+        self._read_under[number] = leader
         if quick or again:
             self._view.change(number, lambda known: known.confirmed(began))
         event(
@@ -159,6 +162,8 @@ class _Rereading:
         if number in self.reached_at or number not in self._ends:
             return
         for batch in fetched.batches:
+            if number in self.moved:
+                return
             self._meet(number, batch)
             self._reach(number, batch.next_offset)
             await asyncio.sleep(0)
@@ -179,8 +184,10 @@ class _Rereading:
                 self.done.set()
 
     def led_by(self, partition: int, leader: Leader) -> None:  # noqa: ARG002 (who it is, is no matter)
-        """It was not read under one leader as a whole."""
+        """It is not read under one leader as a whole: that ends it."""
         self.moved.add(partition)
+        if partition in self._ends:
+            self._reach(partition, self._ends[partition])
 
     def skips(self, bad: BadBatch) -> bool:
         """As the feed does; it has counted it."""
