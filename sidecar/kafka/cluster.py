@@ -213,7 +213,11 @@ class Cluster:
         return answer.metadata
 
     async def _metadata_within(self, limit_s: float, address: Address, topic: str) -> _Answer:
-        """Ask one address. A connection that is silent for too long is closed: it may be dead."""
+        """Ask one address. A connection that is silent is closed soon: it may be dead.
+
+        Opening one has a limit of its own, and says better what is wrong.
+        """
+        await self._connection(address)
         limit_s = min(limit_s, self.settings.request_timeout_s)
         try:
             async with asyncio.timeout(limit_s):

@@ -197,8 +197,8 @@ WRONG_FILES = {
     ),
     "far": (GOOD + "zzz: 1\n", ("zzz", "unknown setting", "known here", "tables")),
     "too new": (
-        GOOD + "limits: {memory: 100}\n",
-        ("limits.memory", "this version does not have it yet", "sidecar.yaml"),
+        GOOD + "limits: {watches: 100}\n",
+        ("limits.watches", "this version does not have it yet", "sidecar.yaml"),
     ),
     "too new a format": (
         GOOD.replace("users: {}", "users: {format: avro}"),
