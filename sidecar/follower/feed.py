@@ -228,10 +228,10 @@ class Feed:
 
     async def _tidy(self) -> None:
         """Once everything was read: entries move to where they stay, and fallen ones go."""
+        table, frozen = self._view.table, False
         while True:
             await self._untidy.wait()
             self._untidy.clear()
-            table = self._view.table
             while table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
                 await asyncio.sleep(0)
             while not table.swept:
@@ -242,8 +242,12 @@ class Feed:
                     await asyncio.sleep(0)
                 self._old = None
             await self._confirmer.settle()
-            # The entries live long: a collection need not look at them again.
-            gc.freeze()
+            if not frozen:
+                # The entries live long: a collection need not look at them again. Once is enough,
+                # for what is garbage at that moment would be kept for ever.
+                gc.collect()
+                gc.freeze()
+                frozen = True
             self._check_ready()
 
     def _check_memory(self) -> None:
@@ -266,10 +270,12 @@ class Feed:
                     _log, logging.ERROR, "out of memory", table=self._view.name, why=sentence
                 )  # fmt: skip
             told, served.fault = True, sentence
+            self._setting.changed.ring()
             self._silent = dict.fromkeys(self._silent, 0)
             await asyncio.sleep(_ROUND_S)
         if told:
             served.fault = ""
+            self._setting.changed.ring()
 
     async def _watch(self) -> NoReturn:
         """See that the reader lives: it tells something of each partition all the time.

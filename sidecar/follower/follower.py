@@ -24,7 +24,7 @@ from typing import NoReturn
 from ..core.errors import Reason
 from ..core.served import Generation, Trouble
 from ..kafka.backoff import Backoff
-from ..kafka.errors import BrokerFault, KafkaFault, TopicGone, Unsupported, leaves_of
+from ..kafka.errors import KafkaFault, TopicGone, Unsupported, leaves_of
 from ..kafka.topic import Topic, locate
 from ..kafka.topology import Identity
 from ..ops.logs import event
@@ -211,7 +211,7 @@ class Follower:
                 identity.check(metadata)
             except TopicGone as gone:
                 await self._lost_topic(gone)
-            except BrokerFault:
+            except KafkaFault:  # nobody answers, or nobody whom this version understands
                 continue
 
     def _drop(self, trouble: Trouble, *, replaced: bool = True) -> None:
@@ -242,6 +242,7 @@ class Follower:
             now = self._setting.clock()
             since = self._missing_since = self._missing_since or now
             if now - since >= _MISSING_S:
+                self._tell(trouble.sentence)
                 self._drop(trouble)
         if trouble == served.trouble:
             return

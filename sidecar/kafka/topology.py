@@ -149,9 +149,12 @@ class Topology:
             self._stale.clear()
             try:
                 await self._take(await self._cluster.metadata(self._identity.topic.name))
-            except BrokerFault:
-                # The partitions say what they wait for; staleness counts from the last answer.
+            except BrokerFault as fault:
+                # The others are told of by those who fetch; staleness counts from the last answer.
                 self._sink.broker_error("METADATA_UNANSWERED")
+                for part in self._parts.values():
+                    if part.leader.node < 0:
+                        self._sink.waits(part.partition, fault.wait, str(fault))
 
     def refresh(self) -> None:
         """A leader may be stale: ask soon."""

@@ -493,3 +493,37 @@ async def test_a_reader_that_hangs_is_noticed(monkeypatch):
             fake.script.fetch.clear()
             await table.until(lambda: table.served.generations == 2, "another")
             await table.until_ready()
+
+
+async def test_nobody_leads_and_nobody_answers_is_a_wait_and_no_fault(monkeypatch):
+    monkeypatch.setattr(feed, "_ROUND_S", 0.02)
+    monkeypatch.setattr(feed, "_ROUNDS", 60)
+    async with FakeCluster() as fake:
+        part = written(fake, b"1")[0]
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            part.leader = -1
+            await table.until(lambda: table.progress().leader.node == -1, "nobody leads")
+            await fake.brokers[1].stop()
+            refused = table.broker_errors.count("METADATA_UNANSWERED") + 100
+            await table.until(
+                lambda: table.broker_errors.count("METADATA_UNANSWERED") > refused, "a long time"
+            )
+            assert not table.told.ended
+            assert table.progress().waiting.wait is Wait.BROKER
+            assert "refuses connections" in table.progress().waiting.detail
+
+
+async def test_a_table_that_refuses_to_be_read_anew_outlives_brokers_that_are_too_old():
+    async with FakeCluster() as fake:
+        part = written(fake, b"1", b"old")[0]
+        async with following(fake.bootstrap_servers, "t", rebuild=Rebuild.REFUSE) as table:
+            await table.until_ready()
+            cut(part, b"new", b"newer")
+            await table.until(lambda: table.served.fault, "the fault")
+            fake.brokers[1].versions[3] = (4, 9)
+            await fake.brokers[1].drop_connections()
+            connected = len(fake.of("api_versions"))
+            await table.until(lambda: len(fake.of("api_versions")) > connected + 3, "tries")
+            assert table.values() == {b"k": b"old"}
+            assert not table.task.done()
