@@ -307,7 +307,7 @@ def plugged(network: Network, slice_records: int) -> Iterator[None]:
             changes += [(module, "_SLICE", slice_records)]
             changes += [(module, "_LEAST", 1)] if hasattr(module, "_LEAST") else []
         if name.startswith("sidecar.") and getattr(module, "gc", None) is gc:
-            changes += [(module, "gc", SimpleNamespace(freeze=lambda: None))]
+            changes += [(module, "gc", SimpleNamespace(collect=lambda: None, freeze=lambda: None))]
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     for change in changes:
         setattr(*change)
