@@ -10,9 +10,10 @@ bootstrap counts as a reading. So it ends, whatever the settings.
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import islice
 
 from ..core.confirm import Confirmation
-from ..core.model import Batch, Fetched
+from ..core.model import Fetched
 from ..core.progress import Leader, Wait
 from ..core.view import View
 from ..kafka.cluster import Cluster
@@ -87,9 +88,17 @@ class Confirmer:
         confirmation = Confirmation(view.table, ends)
         for _ in confirmation.collect(_SLICE):
             await asyncio.sleep(0)
-        sink = _Rereading(confirmation, starts, self._clock, skips_bad=self._skips_bad)
+        sink = _Rereading(
+            confirmation, starts, self._clock, self._tell_bad, skips_bad=self._skips_bad
+        )
         reading = asyncio.create_task(
-            Reader(self._cluster, self.topic._replace(partitions=starts), sink, self._clock).run()
+            Reader(
+                self._cluster,
+                self.topic._replace(partitions=starts),
+                sink,
+                self._clock,
+                grows=False,
+            ).run()
         )
         done = asyncio.create_task(sink.done.wait())
         try:
@@ -100,8 +109,20 @@ class Confirmer:
             done.cancel()
             reading.cancel()
             await asyncio.wait({reading, done})
+            if not reading.cancelled():
+                reading.exception()  # told above, or the end came first
         for number in numbers:
             await self._conclude(number, began, starts[number].leader, sink, confirmation)
+
+    def _tell_bad(self, partition: int, detail: str) -> None:
+        now, text = self._clock(), f"{DETAIL}: {detail}"
+        if self._view.progress[partition].waiting.detail == text:
+            return
+        self._view.change(partition, lambda known: known.waits(Wait.CONFIRMING, now, text))
+        event(
+            _log, logging.WARNING, "confirming waits",
+            table=self._view.name, partition=partition, why=detail,
+        )  # fmt: skip
 
     def _start(self, number: int, end: int) -> Start:
         known = self._view.progress[number]
@@ -143,9 +164,11 @@ class _Rereading:
         confirmation: Confirmation,
         starts: dict[int, Start],
         clock: Callable[[], float],
+        tell: Callable[[int, str], None],
         *,
         skips_bad: bool,
     ) -> None:
+        self._tell = tell
         self._confirmation = confirmation
         self._ends = {number: start.target for number, start in starts.items()}
         self._clock = clock
@@ -159,23 +182,15 @@ class _Rereading:
     async def take(self, fetched: Fetched) -> None:
         """Compare what a partition holds with the table, in slices."""
         number = fetched.partition
-        if number in self.reached_at or number not in self._ends:
-            return
         for batch in fetched.batches:
-            if number in self.moved:
-                return
-            self._meet(number, batch)
+            records = batch.each()
+            while some := list(islice(records, _SLICE)):
+                if number in self.reached_at:
+                    return
+                self._confirmation.meet(number, some)
+                await asyncio.sleep(0)
             self._reach(number, batch.next_offset)
-            await asyncio.sleep(0)
         self._reach(number, fetched.nothing_before or 0)
-
-    def _meet(self, number: int, batch: Batch) -> None:
-        try:
-            self._confirmation.meet(number, batch.records)
-        except Exception:
-            if batch.again is None:
-                raise
-            self._confirmation.meet(number, batch.again())
 
     def _reach(self, number: int, offset: int) -> None:
         if offset >= self._ends[number] and number not in self.reached_at:
@@ -186,8 +201,7 @@ class _Rereading:
     def led_by(self, partition: int, leader: Leader) -> None:  # noqa: ARG002 (who it is, is no matter)
         """It is not read under one leader as a whole: that ends it."""
         self.moved.add(partition)
-        if partition in self._ends:
-            self._reach(partition, self._ends[partition])
+        self._reach(partition, self._ends[partition])
 
     def skips(self, bad: BadBatch) -> bool:
         """As the feed does; it has counted it."""
@@ -197,7 +211,9 @@ class _Rereading:
         """No matter: the feed follows the log's end."""
 
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
-        """No matter: the feed meets the same."""
+        """A batch that was read and cannot be read again is told; the rest the feed meets too."""
+        if wait is Wait.BAD_BATCH:
+            self._tell(partition, detail)
 
     def added(self, partition: int, start: Start, asked_at: float) -> None:
         """No matter: it is read from its start by the feed."""

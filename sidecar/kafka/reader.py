@@ -85,10 +85,17 @@ class Reader:
         topic: as `topic.locate` found it.
         sink: takes what is read.
         clock: seconds, CLOCK_BOOTTIME.
+        grows: partitions that `topic` does not list are read too.
     """
 
     def __init__(
-        self, cluster: Cluster, topic: Topic, sink: Sink, clock: Callable[[], float]
+        self,
+        cluster: Cluster,
+        topic: Topic,
+        sink: Sink,
+        clock: Callable[[], float],
+        *,
+        grows: bool = True,
     ) -> None:
         self._cluster = cluster
         self._topic = topic
@@ -97,7 +104,9 @@ class Reader:
         self._parts = assigned(topic.partitions)
         self._delivering = asyncio.Lock()
         self._identity = Identity(topic)
-        self._topology = Topology(cluster, self._identity, self._parts, sink, self._delivering)
+        self._topology = Topology(
+            cluster, self._identity, self._parts, sink, self._delivering, grows=grows
+        )
 
     async def run(self) -> None:
         """Read until cancelled.

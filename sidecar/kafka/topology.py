@@ -117,6 +117,7 @@ class Topology:
         parts: where each partition's fetching stands; others are added.
         sink: told of it.
         delivering: held while a partition is added.
+        grows: partitions that the topic is given are read too.
     """
 
     def __init__(
@@ -126,12 +127,15 @@ class Topology:
         parts: dict[int, Assigned],
         sink: TopologySink,
         delivering: asyncio.Lock,
+        *,
+        grows: bool,
     ) -> None:
         self._cluster = cluster
         self._identity = identity
         self._parts = parts
         self._sink = sink
         self._delivering = delivering
+        self._grows = grows
         self._moved = asyncio.Event()
         self._stale = asyncio.Event()
 
@@ -150,11 +154,7 @@ class Topology:
             try:
                 await self._take(await self._cluster.metadata(self._identity.topic.name))
             except BrokerFault as fault:
-                # The others are told of by those who fetch; staleness counts from the last answer.
-                self._sink.broker_error("METADATA_UNANSWERED")
-                for part in self._parts.values():
-                    if part.leader.node < 0:
-                        self._sink.waits(part.partition, fault.wait, str(fault))
+                self._unanswered(fault)
 
     def refresh(self) -> None:
         """A leader may be stale: ask soon."""
@@ -170,16 +170,23 @@ class Topology:
             async with asyncio.timeout(seconds):
                 await self._moved.wait()
 
+    def _unanswered(self, fault: BrokerFault) -> None:
+        """Of what has no leader nobody else tells; staleness counts from the last answer."""
+        self._sink.broker_error("METADATA_UNANSWERED")
+        for part in self._parts.values():
+            if part.leader.node < 0:
+                self._sink.waits(part.partition, fault.wait, str(fault))
+
     async def _take(self, metadata: TopicMetadata) -> None:
         topic = self._identity.topic
         self._identity.check(metadata)
         if metadata.error_code or metadata.topic_id != topic.id:
             return
         added = metadata.leaders.keys() - self._parts.keys()
-        for number in metadata.leaders.keys() - added:
+        for number in metadata.leaders.keys() & self._parts.keys():
             self._lead(self._parts[number], metadata.leaders[number])
         with_leader = {n: metadata.leaders[n] for n in added if metadata.leaders[n].node >= 0}
-        if with_leader:
+        if with_leader and self._grows:
             await self._add(with_leader, metadata.sent_at)
         if metadata.leaders.keys() == self._parts.keys():
             self._sink.listed(metadata.sent_at)

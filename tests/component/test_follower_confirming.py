@@ -238,3 +238,50 @@ async def test_a_key_of_several_partitions_falls_back_to_what_the_others_say():
             await table.until(lambda: missed(table) == 1, "the missed tombstone")
             await table.until(lambda: not table.view.doubted, "confirmed")
             assert table.values() == {b"k": b"one", b"other": b"1"}
+
+
+async def test_only_the_partitions_in_doubt_are_read_again():
+    async with FakeCluster() as fake:
+        both = topic(fake, 100, partitions=2)
+        both[0].write([(b"a", b"1")])
+        both[1].write([(b"b", b"1")])
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            gate = Gate(fake)
+            await table.until(lambda: gate.asked, "a fetch that is held")
+            both[0].write([(b"x", b"1")])
+            clean(both[0], 0)
+            await asyncio.sleep(0.5)
+            gate.release()
+            await table.until(lambda: missed(table) == 1, "the missed tombstone")
+            await table.until(lambda: not table.view.doubted, "confirmed")
+        again = [each.partitions() for each in fake.of("fetch")]
+        from_the_start = [
+            number for asked in again for (_, number), part in asked.items()
+            if part["fetch_offset"] == 0
+        ]  # fmt: skip
+        assert sorted(from_the_start) == [0, 0, 1]
+
+
+async def test_a_batch_that_can_no_longer_be_read_is_named_while_confirming():
+    async with FakeCluster() as fake:
+        part = topic(fake, 100)[0]
+        part.write([(b"a", b"1")])
+        part.write([(b"b", b"1")])
+        async with following(fake.bootstrap_servers, "t") as table:
+            await table.until_ready()
+            gate = Gate(fake)
+            await table.until(lambda: gate.asked, "a fetch that is held")
+            part.write([(b"x", b"1")])
+            sound = part.batches[1]
+            part.batches[1] = sound[:-1] + bytes([sound[-1] ^ 1])
+            await asyncio.sleep(0.5)
+            gate.release()
+            await table.until(
+                lambda: "the batch at offset 1 has a wrong CRC" in table.progress().waiting.detail,
+                "its name",
+            )
+            assert table.progress().waiting.wait is Wait.CONFIRMING
+            assert table.values() == {b"a": b"1", b"b": b"1", b"x": b"1"}
+            part.batches[1] = sound
+            await table.until(lambda: not table.view.doubted, "confirmed")
