@@ -94,19 +94,20 @@ class View:
         brings = fetched.size or fetched.nothing_before is not None
         if brings and fetched.arrived_at > known.freshness.complete_until:
             self._put(known.doubted(fetched.arrived_at))
+        self._bound(number, fetched)
         for batch in fetched.batches:
             if batch.holes or batch.base_offset > self.progress[number].position:
                 self._put(self.progress[number].holed(fetched.bounds))
             yield from self._fold_batch(number, batch, limit)
         if fetched.nothing_before is not None:
-            self._put(self.progress[number].holed(fetched.bounds))
+            self._put(self.progress[number].holed(fetched.bounds).advanced(fetched.nothing_before))
+
+    def _bound(self, number: int, fetched: Fetched) -> None:
+        """Believe what the leader told of the log's ends, whatever its batches hold."""
         known = self.progress[number]
         if 0 <= known.bounds.log_start_offset < fetched.bounds.log_start_offset:
             self._table.raise_floor(number, fetched.bounds.log_start_offset)
-        progress = known.answered(fetched.bounds, fetched.sent_at)
-        if fetched.nothing_before is not None:
-            progress = progress.advanced(fetched.nothing_before)
-        self._put(progress)
+        self._put(known.answered(fetched.bounds, fetched.sent_at))
 
     def _fold_batch(self, number: int, batch: Batch, limit: int) -> Iterator[int]:
         try:

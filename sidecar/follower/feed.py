@@ -96,19 +96,21 @@ class Feed:
         self._warn_of_gap(view.progress[number], fetched)
         await self._until_there_is_memory()
         limit = _TAIL_SLICE if view.ready else _SLICE
-        for applied in view.fold(fetched, limit):
-            self._room -= max(applied, _LEAST)
-            if self._room <= 0:
-                self._room = limit
-                self._check_memory()
-                await asyncio.sleep(0)
+        try:
+            for applied in view.fold(fetched, limit):
+                self._room -= max(applied, _LEAST)
+                if self._room <= 0:
+                    self._room = limit
+                    self._check_memory()
+                    await asyncio.sleep(0)
+        finally:
+            self._setting.served.arrivals.reached(number, view.progress[number].position)
         self._check_memory()
         self._name_wait(number)
         table = view.table
         confirmable = view.progress[number].confirmable
         if table.tailing and (confirmable or not (table.settled and table.swept)):
             self._untidy.set()
-        self._setting.served.arrivals.reached(number, view.progress[number].position)
         if not view.ready:
             self._check_ready()
 
@@ -117,6 +119,8 @@ class Feed:
         behind = bad.next_offset
         if not self._setting.policy.skip_bad_batches or behind is None:
             return False
+        if behind > self._view.progress[bad.partition].bounds.high_watermark:
+            return False  # a batch may lie about its end too
         self._view.skip(bad.partition, behind)
         event(
             _log, logging.ERROR, "batch skipped",

@@ -4,7 +4,6 @@ import asyncio
 import uuid
 
 import pytest
-from support.batches import batch
 from support.fake_broker import SILENT, FakeCluster, always, edit
 from support.following import boottime, following
 
@@ -364,82 +363,6 @@ async def test_a_stranger_at_one_address_is_passed_by_while_a_broker_of_ours_ans
             part.write([(b"k", b"new")])
             await table.until_read({0: 2})
             assert not table.told.ended
-
-
-# A batch that cannot be read, on a table that answers
-
-
-def bad_batch(part, offset):
-    part.batches.append(batch([(b"bad", b"1")], wrong_crc=True, base_offset=offset))
-    part.next_offset = offset + 1
-
-
-async def test_a_table_that_is_ready_goes_on_at_its_last_good_prefix():
-    async with FakeCluster() as fake:
-        topic = written(fake, b"1", partitions=2)
-        async with following(fake.bootstrap_servers, "t") as table:
-            await table.until_ready()
-            bad_batch(topic[0], 1)
-            topic[0].write([(b"k", b"behind")])
-            await table.blocked("offset 1 has a wrong CRC")
-            topic[1].write([(b"other", b"2")])
-            await table.until_read({0: 1, 1: 2})
-            assert table.ready
-            assert table.values() == {b"k": b"1", b"other": b"2"}
-            stuck = table.progress().fresh_as_of
-            assert "the batch at offset 1 has a wrong CRC" in table.served.reason(boottime() + 9)
-            assert table.served.state(boottime() + 9) is TableState.STALE
-            topic[0].batches[1] = batch([(b"good", b"1")], base_offset=1)  # another replica's
-            await table.until_read({0: 3, 1: 2})
-            await table.until(lambda: table.progress().fresh_as_of > stuck, "fresh again")
-            assert table.progress().waiting.wait is Wait.NOTHING
-
-
-async def test_a_table_that_was_never_ready_fails_with_a_bad_batch():
-    async with FakeCluster() as fake:
-        part = written(fake, b"1")[0]
-        bad_batch(part, 1)
-        async with following(fake.bootstrap_servers, "t") as table:
-            await table.blocked("offset 1 has a wrong CRC")
-            assert state(table) is TableState.FAILED
-            refused = refusal(table)
-            assert refused.reason is Reason.TABLE_FAILED
-            assert "partition 0: the batch at offset 1 has a wrong CRC" in refused.message
-            part.batches[1] = batch([(b"good", b"1")], base_offset=1)
-            await table.until_ready()
-            assert state(table) is not TableState.FAILED
-
-
-@pytest.mark.parametrize("when", ["bootstrap", "tail"])
-async def test_bad_batches_are_passed_over_where_the_definition_says_so_and_counted(when):
-    async with FakeCluster() as fake:
-        part = written(fake, b"1")[0]
-        async with following(fake.bootstrap_servers, "t", skip_bad_batches=True) as table:
-            if when == "tail":
-                await table.until_ready()
-            bad_batch(part, 1)
-            part.write([(b"k", b"behind")])
-            bad_batch(part, 3)
-            await table.until_read({0: 4})
-            await table.until_ready()
-            assert table.values() == {b"k": b"behind"}
-            assert table.view.table.counters.skipped_batches == 2
-
-
-async def test_what_another_leader_gave_behind_a_bad_batch_is_not_taken():
-    """An answer that was accepted before the bad batch was found must not pass it."""
-    async with FakeCluster(brokers=2) as fake:
-        part = written(fake, b"1")[0]
-        async with following(fake.bootstrap_servers, "t") as table:
-            await table.until_ready()
-            bad_batch(part, 1)
-            part.write([(b"k", b"behind")])
-            for leader in (2, 1, 2, 1):
-                part.leader, part.leader_epoch = leader, part.leader_epoch + 1
-                await asyncio.sleep(0.05)
-            await table.blocked("wrong CRC")
-            assert table.positions() == {0: 1}
-            assert table.values() == {b"k": b"1"}
 
 
 # Bugs
