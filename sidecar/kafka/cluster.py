@@ -110,7 +110,14 @@ class Cluster:
                 continue
             if self._id in {"", answer.metadata.cluster_id}:
                 return self._believe(answer)
-            others.append(answer)
+            if address in self.settings.bootstrap:
+                others.append(answer)
+                continue
+            # Its address was given to somebody else: only where we were sent may be another.
+            faults[address] = BrokerFault(
+                f"{address[0]}:{address[1]} belongs to another cluster "
+                f"({answer.metadata.cluster_id}, not {self._id})"
+            )
         if others:
             return self._believe(others[0])
         waits = {fault.wait for fault in faults.values()}

@@ -6,7 +6,7 @@ A topic is another one, or gone, when its leader does not know its id *and* meta
 so too, for one broker alone may lag behind its cluster. Where the leader cannot be asked
 (it may have left for good), metadata must say so several times over some seconds, and no
 leader may have answered for the topic in between. Another cluster is met only when no
-broker of the one before answers: `Cluster` sees to that.
+broker of the one before answers, and at a bootstrap address: `Cluster` sees to that.
 """
 
 import asyncio

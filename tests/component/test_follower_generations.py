@@ -365,6 +365,26 @@ async def test_a_stranger_at_one_address_is_passed_by_while_a_broker_of_ours_ans
             assert not table.told.ended
 
 
+async def test_a_stranger_at_an_address_that_was_a_brokers_ends_nothing():
+    """Addresses are given to others; only where we were sent may another cluster answer."""
+
+    def strange(request, answer):
+        answer["cluster_id"] = "stranger"
+
+    async with FakeCluster(brokers=2) as fake:
+        written(fake, b"old")
+        async with following(fake.brokers[1].address, "t") as table:
+            await table.until_ready()
+            await fake.brokers[1].stop()
+            fake.brokers[2].script.metadata.append(always(strange))
+            asked = sum(each.node == 2 for each in fake.of("metadata"))
+            await table.until(
+                lambda: sum(each.node == 2 for each in fake.of("metadata")) > asked + 3, "asked"
+            )
+            assert not table.told.ended
+            assert table.values() == {b"k": b"old"}
+
+
 # Bugs
 
 
