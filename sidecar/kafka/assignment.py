@@ -56,10 +56,25 @@ _NOBODY = Leader()
 
 
 class Last(NamedTuple):
-    """A batch's leader epoch (-1: do not check) and the offset behind it."""
+    """The leader epochs that name the log up to where the next fetch begins; -1: none.
 
-    epoch: int = _NO_EPOCH
-    end: int = 0
+    Attributes:
+        batch: that of the batch in front; -1: there is none that we know.
+        leader: that under which a leader gave what is in front. Where nothing was written
+            under it, another replica knows it not.
+    """
+
+    batch: int = _NO_EPOCH
+    leader: int = _NO_EPOCH
+
+    @property
+    def asked(self) -> int:
+        """What a fetch names, to be told if the log was cut."""
+        return self.leader if self.batch < 0 else self.batch
+
+    def holds(self, epoch: int) -> bool:
+        """A log where `epoch` is the greatest not above the one asked may be the same."""
+        return self.batch in {epoch, _NO_EPOCH}
 
 
 _NONE = Last()
@@ -71,7 +86,7 @@ class Assigned:
 
     Attributes:
         offset: where the next fetch begins.
-        last: the last batch fetched.
+        last: what is in front of it.
         retry: when it may be fetched again after an error.
         empty: answers in a row that gave nothing although the log goes on: the first
             raises the suspicion, those that follow count where it was asked alone.
@@ -90,12 +105,12 @@ class Assigned:
 
     def reset(self, offset: int) -> None:
         """Fetch from another offset on: what was accepted and not yet taken is void."""
-        self.offset, self.last, self.empty = offset, _NONE, 0
+        self.offset, self.last, self.empty = offset, Last(leader=self.last.leader), 0
         self.resets += 1
 
     def wanted(self) -> Wanted:
         """What to ask for."""
-        return Wanted(self.partition, self.leader.epoch, self.offset, self.last.epoch)
+        return Wanted(self.partition, self.leader.epoch, self.offset, self.last.asked)
 
     def accept(
         self,
@@ -116,6 +131,7 @@ class Assigned:
         self.retry.worked()
         if answer.diverging is not None:
             self._check_divergence(*answer.diverging)
+        self.last = self.last._replace(leader=self.leader.epoch)
         spans = find_batches(self.partition, answer.records)
         bounds = answer.bounds
         end = bounds.last_stable_offset if committed else bounds.high_watermark
@@ -124,7 +140,7 @@ class Assigned:
         else:
             nothing_before = self._proof(answer, end, alone=alone)
         if nothing_before is not None:
-            self.offset = nothing_before
+            self.offset, self.last = nothing_before, Last(leader=self.leader.epoch)
         aborted = answer.aborted if committed else []
         batches = decode_batches(self.partition, spans, aborted, batch_bytes)
         self._move_behind(spans)
@@ -134,11 +150,11 @@ class Assigned:
     def _move_behind(self, spans: list[Span]) -> None:
         if spans:
             self.offset = max(self.offset, spans[-1].next_offset)
-            self.last = Last(spans[-1].leader_epoch, self.offset)
+            self.last = Last(spans[-1].leader_epoch, self.leader.epoch)
 
     def _check_divergence(self, epoch: int, end_offset: int) -> None:
-        if epoch == self.last.epoch and end_offset >= self.last.end:
-            self.last = _NONE  # the batch that we name is in the log: no cut
+        if self.last.holds(epoch) and end_offset >= self.offset:
+            self.last = _NONE  # the leader has what is in front, and did not know our name for it
             return
         raise LogCut(
             f"partition {self.partition}: the log was cut below offset {self.offset} and has "

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from ..core.progress import Leader, Wait
-from .assignment import Assigned
+from .assignment import Assigned, Last
 from .cluster import Cluster, TopicMetadata
 from .errors import BrokerFault, TopicGone
 from .topic import Start, Topic, starts_of
@@ -217,6 +217,12 @@ class Topology:
 def assigned(starts: Mapping[int, Start]) -> dict[int, Assigned]:
     """Partitions that are to be fetched from their log start on."""
     return {
-        number: Assigned(number, start.log_start_offset, start.leader, told=start.leader)
+        number: Assigned(
+            number,
+            start.log_start_offset,
+            start.leader,
+            last=Last(leader=start.leader.epoch),
+            told=start.leader,
+        )
         for number, start in starts.items()
     }

@@ -58,7 +58,7 @@ def test_a_part_of_a_batch_beside_other_partitions_is_asked_for_alone():
     part = part_of()
     for _ in range(5):
         assert accept(part, one(10)[:50], end=30).nothing_before is None
-    assert (part.offset, part.last.epoch) == (10, -1)
+    assert (part.offset, part.last.batch) == (10, -1)
     assert plan([part_of(), part], 1, 0.0, 1) == [part]
 
 
@@ -200,7 +200,7 @@ def test_a_lesser_epoch_that_ends_below_the_position_is_a_cut_log():
 
 def test_the_same_epoch_that_ends_below_the_position_is_a_cut_log():
     with pytest.raises(LogCut, match="cut"):
-        accept(part_of(last=Last(3, 10)), diverging=(3, 9))
+        accept(part_of(last=Last(3)), diverging=(3, 9))
 
 
 @pytest.mark.parametrize("end_offset", [10, 11])
@@ -208,18 +208,42 @@ def test_the_same_epoch_that_ends_at_or_behind_the_position_is_no_cut(end_offset
     part = part_of(last=Last(3))
     fetched = accept(part, diverging=(3, end_offset), end=20)
     assert fetched.nothing_before is None
-    assert part.wanted() == Wanted(0, LEADER.epoch, 10, -1)
+    assert part.wanted() == Wanted(0, LEADER.epoch, 10, LEADER.epoch)
     accept(part, one(10, leader_epoch=5), end=20)
-    assert part.last.epoch == 5
+    assert part.wanted() == Wanted(0, LEADER.epoch, 11, 5)
 
 
-def test_an_epoch_that_ends_behind_its_last_batch_is_no_cut_where_the_tail_was_gone():
+@pytest.mark.parametrize("how", ["begun", "proved", "bad batch"])
+def test_a_log_of_which_no_batch_was_read_is_named_by_its_leaders_epoch(how):
+    part = part_of(9 if how == "proved" else 10, last=Last(leader=LEADER.epoch))
+    if how == "proved":
+        prove(part, 3, end=10, alone=True)
+    if how == "bad batch":
+        accept(part, one(10, wrong_crc=True), end=20)
+        part.reset(10)
+    assert part.wanted() == Wanted(0, LEADER.epoch, 10, LEADER.epoch)
+    with pytest.raises(LogCut, match="cut below offset 10"):
+        accept(part, diverging=(2, 9), end=20)
+
+
+def test_a_leader_that_does_not_know_the_epoch_before_holds_what_was_there():
+    part = part_of(last=Last(leader=3))
+    part.leader = Leader(2, 5)
+    assert accept(part, diverging=(2, 10), end=20).nothing_before is None
+    assert part.wanted() == Wanted(0, 5, 10, 5)
+
+
+def test_a_batch_of_an_epoch_that_the_log_does_not_know_was_cut_off():
+    with pytest.raises(LogCut, match="cut below offset 10"):
+        accept(part_of(last=Last(3)), diverging=(2, 10), end=20)
+
+
+def test_where_the_tail_was_gone_the_epoch_of_its_last_batch_is_named_no_more():
     """Epoch 3's last batch ends at 11 and epoch 4 begins at 15; all behind 11 is gone."""
     part = part_of()
     accept(part, one(10, leader_epoch=3), end=20)
     prove(part, 3, end=20, alone=True)
-    assert part.offset == 20
-    accept(part, diverging=(3, 15), end=20)
+    assert part.wanted() == Wanted(0, LEADER.epoch, 20, LEADER.epoch)
 
 
 # Planning
