@@ -292,6 +292,10 @@ class SimulatedCluster:
         if node in partition.strays:
             copy.follow(log)
             partition.strays.discard(node)
+        # A follower that has been away for longer than tombstones are kept would bring back what
+        # they deleted. That is Kafka's own fault, and its operators'; here it begins anew.
+        if any(offset >= copy.leo for offset in partition.history.expired):
+            copy.forget(log.log_start)
         copy.copy_from(log)
         copy.hw = max(copy.hw, min(log.hw, copy.leo))
         partition.acked[node] = copy.leo

@@ -180,14 +180,18 @@ class Replica:
     def copy_from(self, leader: Replica) -> None:
         """Fetch all that the leader has and we have not."""
         if self.leo < leader.log_start:
-            self.__init__()
-            self.leo = leader.log_start
+            self.forget(leader.log_start)
         for batch in leader.batches[self._index(leader, self.leo) :]:
             self.append(batch)
         self.leo, self.log_start = leader.leo, leader.log_start
         self.cleaned_to = max(self.cleaned_to, leader.cleaned_to)
         self.epochs = list(leader.epochs)
         self._drop_below(self.log_start)
+
+    def forget(self, start: int) -> None:
+        """Begin anew, as on another disk."""
+        self.__init__()
+        self.leo = start
 
     def follow(self, leader: Replica) -> None:
         """Cut off what the leader does not have, as Kafka's `AbstractFetcherThread` does.

@@ -33,6 +33,7 @@ CUT = {
     **dict.fromkeys((333, 960, 1478, 1706, 1946, 2374, 2777), METADATA),
     **dict.fromkeys((2537, 2778, 2917), BY_NAME),
     5843: "I19: a log that was cut before any batch of it was read went on as if it was not",
+    15033: "the model: a follower missed a tombstone and led, with what it had deleted",
     7975: "FOLD: a log that had been cut meanwhile was taken for the one to be confirmed",
 }
 # Without them a seed is the history that it was before there were such faults.
