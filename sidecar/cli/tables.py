@@ -154,6 +154,8 @@ def _pairs(table: "TableInfo") -> list[tuple[str, str]]:
         ("keys in several partitions", count(counted.cross_partition_keys)),
         ("undecodable values", count(counted.undecodable)),
         ("expired entries", count(counted.expired)),
+        ("deleted by missed tombstones", count(counted.missed_tombstones)),
+        ("batches skipped", count(counted.skipped_batches)),
         ("incarnation", str(table.incarnation)),
         ("generation", f"{table.generation} (number {table.generations} since the start)"),
         ("definition", table.definition_hash),
@@ -178,6 +180,8 @@ def _show_partitions(title: str, partitions: "Sequence[PartitionInfo]") -> None:
 
 def _partition_row(partition: "PartitionInfo") -> tuple[str, ...]:
     wait = _WAITS[partition.wait] or ("-" if partition.caught_up else "reading")
+    if partition.wait:
+        wait += f" for {duration(partition.waiting_ms)}"
     detail = f": {escaped_text(partition.detail)}" if partition.detail else ""
     leader = f"{partition.leader} (epoch {partition.leader_epoch})"
     return (

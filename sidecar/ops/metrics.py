@@ -11,7 +11,7 @@ guess, and alerts on staleness should also look at `sidecar_table_state`.
 """
 
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -24,6 +24,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from ..core.progress import Wait
 from ..core.served import Served, TableState
 from ..core.view import View
 from .recorder import Recorder
@@ -88,6 +89,14 @@ METRICS: Final = (
         ("table", "state"),
         "",
         "1 for the state the table is in, 0 for the others.",
+    ),
+    Family(
+        "sidecar_table_waiting_partitions",
+        "gauge",
+        ("table", "wait"),
+        "",
+        "Partitions that wait, by what for: leader, broker, open_transaction, bad_batch, quota, "
+        "confirming, authorization.",
     ),
     Family(
         "sidecar_bootstrap_seconds",
@@ -245,6 +254,11 @@ def _add_view(samples: _Samples, name: str, view: View, now: float) -> None:
     staleness_ms = view.staleness_ms(now)
     if staleness_ms is not None:
         samples["sidecar_table_staleness_seconds"].append(((name,), staleness_ms / 1000))
+    waits = Counter(progress.waiting.wait for progress in view.progress.values())
+    for wait in Wait:
+        if wait is not Wait.NOTHING:
+            labels = (name, wait.name.lower())
+            samples["sidecar_table_waiting_partitions"].append((labels, waits[wait]))
     dropped = {"expired": counters.expired, "missed_tombstone": counters.missed_tombstones}
     for reason, count in dropped.items():
         samples["sidecar_entries_dropped_total"].append(((name, reason), count))

@@ -108,7 +108,10 @@ def _partition(partition: Mapping[str, Any]) -> str:
         partition["target"] - start,
         f"partition {partition['partition']}",
     )
-    wait = "" if partition["wait"] == "NOTHING" else partition["wait"].lower().replace("_", " ")
+    wait = ""
+    if partition["wait"] != "NOTHING":
+        name = partition["wait"].lower().replace("_", " ")
+        wait = f"{name} for {_duration(partition['waiting_ms'])}"
     why = ": ".join(part for part in (wait, partition["detail"]) if part)
     cells = "".join(f"<td>{number}</td>" for number in numbers)
     return f'<tr>{cells}<td class="text">{bar}</td><td class="text">{escape(why)}</td></tr>'

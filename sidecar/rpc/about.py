@@ -3,7 +3,7 @@
 from math import ceil
 
 from .._pb import admin_pb2 as pb
-from ..core.progress import Progress
+from ..core.progress import Progress, Wait
 from ..core.served import Served
 from ..core.view import View
 
@@ -90,6 +90,9 @@ def partition_info(progress: Progress, now: float) -> pb.PartitionInfo:
         wait=progress.waiting.wait.value,  # type: ignore[arg-type]  # the contract's number
         detail=progress.waiting.detail,
     )
+    if progress.waiting.wait is not Wait.NOTHING:
+        waiting_ms = max(0, round((now - progress.waiting.since) * 1000))
+        info.waiting_ms = min(waiting_ms, _MAX_U32)
     if progress.fresh_as_of is not None:
         age_ms = max(0, ceil((now - progress.fresh_as_of) * 1000))
         info.staleness_ms = min(age_ms, _MAX_U32)

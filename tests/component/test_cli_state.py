@@ -104,7 +104,8 @@ def test_describe_shows_each_partition(run, fake):
                     high_watermark=12,
                     lag=2,
                     wait=admin_pb2.PARTITION_WAIT_OPEN_TRANSACTION,
-                    detail="held 41 s at offset 10",
+                    detail="held at offset 10",
+                    waiting_ms=41_000,
                 ),
                 admin_pb2.PartitionInfo(
                     partition=1, leader=-1, position=-1, target=-1, high_watermark=-1
@@ -114,7 +115,7 @@ def test_describe_shows_each_partition(run, fake):
     ]
     *_, first, second = run("describe", "users").stdout.splitlines()
     assert "2 (epoch 5)" in first
-    assert first.endswith("OPEN_TRANSACTION: held 41 s at offset 10")
+    assert first.endswith("OPEN_TRANSACTION for 41.0 s: held at offset 10")
     assert second.split()[:4] == ["1", "none", "0", "?"]
 
 

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.core.model import Batch, Fetched, LogBounds
-from sidecar.core.progress import Progress
+from sidecar.core.progress import Progress, Wait
 from sidecar.core.served import Definition, Generation, Served, Source
 from sidecar.core.view import View
 from sidecar.ops.heartbeat import Heartbeat
@@ -80,6 +80,16 @@ def test_the_families_are_exactly_those_of_the_documenting_table():
         line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE")
     }
     assert emitted == {family.name: family.kind for family in (*METRICS, *PROCESS_METRICS)}
+
+
+def test_what_partitions_wait_for_is_counted_by_name():
+    users = served_table()
+    users.view.change(0, lambda progress: progress.waits(Wait.QUOTA, 3.0, "throttled"))
+    samples = samples_of(observed(users=users))
+    waits = {name[1]: value for name, value in samples.items() if "waiting" in name[0]}
+    assert waits.pop("quota") == 1
+    assert set(waits.values()) == {0}
+    assert len(waits) == len(Wait) - 2  # nothing is no wait
 
 
 def test_samples_have_the_documented_labels():

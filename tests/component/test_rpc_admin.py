@@ -99,7 +99,7 @@ async def test_a_live_table_tells_everything_about_itself():
 async def test_a_table_that_is_being_read_tells_how_far_and_what_it_waits_for():
     served = bootstrapping("users", target=10)
     fold(served, *(Rec(n, b"k%d" % n, b"") for n in range(5)))
-    served.view.change(0, lambda p: p.waits(Wait.BROKER, 1000.0, "broker 3 does not answer"))
+    served.view.change(0, lambda p: p.waits(Wait.BROKER, 996.5, "broker 3 does not answer"))
     async with serving(served, clock=Clock(1000.0)) as client:
         info = await about(client)
     assert info.state == pb.TABLE_STATE_BOOTSTRAPPING
@@ -108,6 +108,7 @@ async def test_a_table_that_is_being_read_tells_how_far_and_what_it_waits_for():
     assert info.bootstrap_ms == 0
     assert info.partitions[0].wait == pb.PARTITION_WAIT_BROKER
     assert info.partitions[0].detail == "broker 3 does not answer"
+    assert info.partitions[0].waiting_ms == 3500
     assert not info.partitions[0].caught_up
 
 

@@ -42,7 +42,7 @@ PARTITION_WAIT_CONFIRMING: PartitionWait
 PARTITION_WAIT_AUTHORIZATION: PartitionWait
 
 class PartitionInfo(_message.Message):
-    __slots__ = ("partition", "leader", "leader_epoch", "log_start_offset", "position", "target", "high_watermark", "last_stable_offset", "lag", "staleness_ms", "caught_up", "wait", "detail")
+    __slots__ = ("partition", "leader", "leader_epoch", "log_start_offset", "position", "target", "high_watermark", "last_stable_offset", "lag", "staleness_ms", "caught_up", "wait", "detail", "waiting_ms")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     LEADER_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class PartitionInfo(_message.Message):
     CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_MS_FIELD_NUMBER: _ClassVar[int]
     partition: int
     leader: int
     leader_epoch: int
@@ -69,7 +70,8 @@ class PartitionInfo(_message.Message):
     caught_up: bool
     wait: PartitionWait
     detail: str
-    def __init__(self, partition: _Optional[int] = ..., leader: _Optional[int] = ..., leader_epoch: _Optional[int] = ..., log_start_offset: _Optional[int] = ..., position: _Optional[int] = ..., target: _Optional[int] = ..., high_watermark: _Optional[int] = ..., last_stable_offset: _Optional[int] = ..., lag: _Optional[int] = ..., staleness_ms: _Optional[int] = ..., caught_up: bool = ..., wait: _Optional[_Union[PartitionWait, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+    waiting_ms: int
+    def __init__(self, partition: _Optional[int] = ..., leader: _Optional[int] = ..., leader_epoch: _Optional[int] = ..., log_start_offset: _Optional[int] = ..., position: _Optional[int] = ..., target: _Optional[int] = ..., high_watermark: _Optional[int] = ..., last_stable_offset: _Optional[int] = ..., lag: _Optional[int] = ..., staleness_ms: _Optional[int] = ..., caught_up: bool = ..., wait: _Optional[_Union[PartitionWait, str]] = ..., detail: _Optional[str] = ..., waiting_ms: _Optional[int] = ...) -> None: ...
 
 class TableCounters(_message.Message):
     __slots__ = ("records", "tombstones", "null_keys", "undecodable", "cross_partition_keys", "unchanged", "expired", "fetched_bytes", "skipped_batches", "missed_tombstones")
