@@ -6,7 +6,7 @@ import click
 
 from .diffing import Diff, Side, diff_tables
 from .failure import ABSENT, NOT_READY
-from .options import Connection, connected, output_option, table_option
+from .options import Connection, connected, limit_option, output_option, table_option
 from .output import JSON, JSONL, TABLE, document, line, paint
 from .text import count, escaped, json_bytes
 
@@ -22,13 +22,7 @@ _COLOURS = {"equal": "green", "not_comparable": "yellow"}
 )
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="How many differing keys to show.",
-)
+@limit_option
 @table_option
 @output_option(TABLE, JSON, JSONL)
 @connected(timeout=300.0, endpoint=False)

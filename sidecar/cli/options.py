@@ -21,8 +21,15 @@ from .text import KEY_FORMATS, escaped_text
 if TYPE_CHECKING:
     from ..rpc.client import Client
 
-__all__ = ["Connection", "Decorator", "connected", "key_format_option", "output_option"]
-__all__ += ["table_option"]
+__all__ = [
+    "Connection",
+    "Decorator",
+    "connected",
+    "key_format_option",
+    "limit_option",
+    "output_option",
+    "table_option",
+]
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -142,6 +149,17 @@ def table_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default="",
         metavar="NAME",
         help="The table; may be left out where one is served.",
+    )(command)
+
+
+def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--limit, of a command that compares."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=0),
+        default=10,
+        show_default=True,
+        help="How many differing keys to show.",
     )(command)
 
 

@@ -117,7 +117,7 @@ def read(read_log: ReadLog, subject: Subject, fold: Fold, since: Mapping[int, in
         LogMoved: what was read is no part of the log any more.
         Failed: the log cannot be read.
     """
-    from ..kafka.errors import BrokerFault, KafkaFault, LogFault
+    from ..kafka.errors import BadBatch, BrokerFault, KafkaFault, LogFault
 
     try:
         return asyncio.run(_read(read_log, subject, fold, since))
@@ -129,7 +129,7 @@ def read(read_log: ReadLog, subject: Subject, fold: Fold, since: Mapping[int, in
         ) from error
     except KafkaFault as error:
         text = f"cannot read the topic: {escaped_text(str(error))}"
-        if isinstance(error, LogFault):
+        if isinstance(error, LogFault) and not isinstance(error, BadBatch):
             raise LogMoved(text, SERVER_ERROR) from error
         code = CANNOT_CONNECT if isinstance(error, BrokerFault) else SERVER_ERROR
         raise Failed(text, code) from error

@@ -8,7 +8,7 @@ import click
 from .brokers import broker_options
 from .comparing import Outcome, compare
 from .failure import ABSENT, NOT_READY
-from .options import Connection, connected, output_option, table_option
+from .options import Connection, connected, limit_option, output_option, table_option
 from .output import JSON, JSONL, TABLE, document, line, paint
 from .reading import Subject, subject_of
 from .text import count, escaped, escaped_text, json_bytes
@@ -25,13 +25,7 @@ __all__ = ["verify"]
 )
 @broker_options
 @click.option("--topic", metavar="TOPIC", help="The topic; default: the table's.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=0),
-    default=10,
-    show_default=True,
-    help="How many differing keys to show.",
-)
+@limit_option
 @table_option
 @output_option(TABLE, JSON, JSONL)
 @connected(timeout=300.0)

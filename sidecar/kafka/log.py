@@ -41,6 +41,7 @@ async def read_log(
             read_committed: at its last stable offset), before the first part.
 
     Raises:
+        LogFault: what was read is no longer the log's; it may be begun anew.
         KafkaFault: the topic cannot be found or read.
     """
     cluster = Cluster(settings, clock)
@@ -57,6 +58,8 @@ async def read_log(
         try:
             async for part in relay.parts(ends, reading):
                 yield part
+        except BadBatch as bad:
+            raise KafkaFault(f"topic {topic!r}: {bad}") from bad
         except LogFault as fault:
             raise LogFault(f"topic {topic!r}: {fault}") from fault
         finally:
@@ -124,7 +127,7 @@ class _Relay:
     def waits(self, partition: int, wait: Wait, detail: str) -> None:
         """A batch that cannot be read ends it; else whoever reads has a time limit of its own."""
         if wait is Wait.BAD_BATCH:
-            raise LogFault(f"partition {partition}: {detail}")
+            raise KafkaFault(f"partition {partition}: {detail}")
 
     def skips(self, bad: BadBatch) -> bool:
         """What is compared is all of it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -46,7 +47,7 @@ class _Call(NamedTuple):
     told: Event
 
 
-class _Asker(threading.Thread):
+class _Asker(threading.Thread, ABC):
     """Asks until it is told to end; a failure of its own is kept, not an error of a call."""
 
     def __init__(self, name: str, endpoint: str, record: Recorder) -> None:
@@ -71,8 +72,9 @@ class _Asker(threading.Thread):
             self.failure = error
             raise
 
+    @abstractmethod
     def ask_on(self) -> None:
-        raise NotImplementedError
+        """What it does until it is told to end."""
 
 
 class _Client(_Asker):

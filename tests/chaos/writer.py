@@ -21,6 +21,7 @@ import itertools
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaos.cluster import TOPIC
@@ -115,7 +116,7 @@ class _Data:
         }
 
 
-class _Writer(threading.Thread):
+class _Writer(threading.Thread, ABC):
     def __init__(self, name: str, site: Site, record: Recorder, board: Board, seed: int) -> None:
         super().__init__(name=name, daemon=True)
         self.site, self.record, self.board = site, record, board
@@ -130,8 +131,9 @@ class _Writer(threading.Thread):
             self.failure = error
             raise
 
+    @abstractmethod
     def write_on(self) -> None:
-        raise NotImplementedError
+        """What it does until it is told to end."""
 
     def batch(self, most: int) -> Iterator[Event]:
         for _ in range(self.data.chance.randrange(1, most)):

@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
-from support.fake_broker import FakeCluster, always
+from support.batches import batch
+from support.fake_broker import FakeCluster, always, edit
 
 from sidecar.app import read_log
 from sidecar.cli.explaining import KeyFold
+from sidecar.cli.failure import Failed
 from sidecar.cli.reading import LogMoved, Subject, read
 from sidecar.cli.verification import LogFold
 from sidecar.ops.config import load
@@ -58,6 +60,21 @@ async def test_a_log_start_that_passes_it_is_begun_with_anew(cluster):
     fold = LogFold({0: 4})
     assert (await reading(cluster, fold)).starts == {0: 2}
     assert (fold.starts, fold.kept[0][b"k"].value) == ({0: 2}, b"3")
+
+
+@pytest.mark.parametrize("told_by", ["CRC", "broker"])
+async def test_a_batch_that_cannot_be_read_is_no_reason_to_begin_anew(cluster, told_by):
+    partition = cluster.topics["t"][0]
+    if told_by == "CRC":
+        partition.batches.append(batch([(b"k", b"4")], base_offset=4, wrong_crc=True))
+        partition.next_offset = 5
+    else:
+        cluster.script.fetch.append(edit("t", 0, error_code=2, records=b""))
+    with pytest.raises(
+        Failed, match=r"cannot read the topic: .*partition 0: the .*batch"
+    ) as failed:
+        await reading(cluster, LogFold({0: 3}))
+    assert not isinstance(failed.value, LogMoved)
 
 
 async def test_what_an_open_transaction_hides_is_noted(cluster):
