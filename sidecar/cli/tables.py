@@ -132,7 +132,7 @@ def _pairs(table: "TableInfo") -> list[tuple[str, str]]:
         ("table", paint(escaped_text(table.name), "bold")),
         ("state", paint_state(STATES[table.state])),
         ("reason", escaped_text(table.reason) or "-"),
-        ("topic", f"{escaped_text(table.topic)} (id {table.topic_id or 'none: identity is weak'})"),
+        ("topic", f"{escaped_text(table.topic)} (id {table.topic_id or 'not known yet'})"),
         ("cluster", escaped_text(table.cluster_id) or "not known"),
         ("cleanup policy", table.cleanup_policy or "not known"),
         (
