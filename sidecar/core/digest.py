@@ -13,8 +13,9 @@ import hashlib
 import struct
 from typing import NamedTuple
 
+from .changes import SHARDS, Change
 from .model import OFFSET, ORIGIN, VALUE, Entry, partition_of
-from .table import SHARDS, Table
+from .table import Table
 
 __all__ = ["ALGORITHM", "Digest", "DigestBuild", "entry_hash"]
 
@@ -55,8 +56,9 @@ class DigestBuild:
         self._seen: set[bytes] = set()
         table.observe(self)
 
-    def __call__(self, shard: int, key: bytes, old: Entry | None, new: Entry | None) -> None:
+    def __call__(self, change: Change) -> None:
         """Keep the sum in step with one change."""
+        _, shard, key, old, new, _, _ = change
         if shard > self._shard:
             return
         if old is not None and (shard < self._shard or key in self._seen):

@@ -11,8 +11,8 @@ from bisect import bisect_left, insort
 from heapq import merge
 from itertools import islice
 
-from .model import Entry
-from .table import SHARDS, Table
+from .changes import SHARDS, Change
+from .table import Table
 
 __all__ = ["OrderedKeys", "prefix_end"]
 
@@ -33,15 +33,15 @@ class OrderedKeys:
         self._runs: list[list[bytes]] = []
         table.observe(self)
 
-    def __call__(self, shard: int, key: bytes, old: Entry | None, new: Entry | None) -> None:
+    def __call__(self, change: Change) -> None:
         """Keep the run of a changed key in step."""
-        if shard >= len(self._runs):
+        if change.shard >= len(self._runs):
             return
-        run = self._runs[shard]
-        if old is None:
-            insort(run, key)
-        elif new is None:
-            del run[bisect_left(run, key)]
+        run = self._runs[change.shard]
+        if change.old is None:
+            insort(run, change.key)
+        elif change.new is None:
+            del run[bisect_left(run, change.key)]
 
     @property
     def built(self) -> bool:

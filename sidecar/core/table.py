@@ -25,8 +25,8 @@ that: it does not even look at the entry that it replaces.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
-from typing import Protocol
 
+from .changes import SHARDS, Change, Observer, Why, shard_of
 from .counters import Applied, Counters
 from .model import Entry, Record, partition_of
 from .partitions import Partitions
@@ -42,25 +42,12 @@ from .stored import (
     value_of,
 )
 
-__all__ = ["SHARDS", "Observer", "Table", "shard_of"]
+__all__ = ["Table"]
 
-SHARDS = 64
 _MASK = SHARDS - 1
 _SHIFT = 48
 _SAMPLE = 1024
 _META_AT = -META.size
-
-
-def shard_of(key: bytes) -> int:
-    """Which of the table's dicts holds a key."""
-    return hash(key) >> _SHIFT & _MASK
-
-
-class Observer(Protocol):
-    """Told of every change, in order, while it is made."""
-
-    def __call__(self, shard: int, key: bytes, old: Entry | None, new: Entry | None) -> None:
-        """`old` became `new`; None: no entry. Both are never None."""
 
 
 class Table:
@@ -180,10 +167,10 @@ class Table:
                 elif value is not None:
                     new = shard[key] = value + pack(record.offset, record.timestamp, tail)
                     self.counters.unchanged += old is not None and old[:_META_AT] == value
-                    self._tell(key, old, new)
+                    self._tell(key, old, new, new)
                 elif old is not None:
                     del shard[key]
-                    self._tell(key, old, None)
+                    self._tell(key, old, None, stored_of(record, origin, keep_headers=False))
         finally:
             self._count(record, puts, tombstones, nulls)
         return self.applied
@@ -197,7 +184,7 @@ class Table:
     def _change(self, key: bytes, new: bytes) -> None:
         """Put what a partition says now in the place of what was held, and tell of it."""
         shard = self._shards[hash(key) >> _SHIFT & _MASK]
-        old = shard.get(key)
+        old, by = shard.get(key), new
         if self._partitions.share(key) or (old is not None and source_of(old) != source_of(new)):
             new = self._partitions.hear(key, old, new)
         if new is old:
@@ -205,18 +192,23 @@ class Table:
         if not is_tombstone(new):
             shard[key] = new
             self.counters.unchanged += old is not None and value_of(old) == value_of(new)
-            self._tell(key, old, new)
+            self._tell(key, old, new, by)
         elif old is not None:
             del shard[key]
-            self._tell(key, old, None)
+            self._tell(key, old, None, by)
 
-    def _tell(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
+    def _tell(
+        self, key: bytes, old: bytes | None, new: bytes | None, by: bytes | None,
+        why: Why = Why.RECORD,
+    ) -> None:  # fmt: skip
         self.revision += 1
         if not self._observers:
             return
-        before, after = old and entry_of(old), new and entry_of(new)
+        before = None if old is None else entry_of(old)
+        after = None if new is None else entry_of(new)
+        change = Change(self.revision, shard_of(key), key, before, after, by, why)
         for observe in self._observers:
-            observe(shard_of(key), key, before or None, after or None)
+            observe(change)
 
     def _count(self, last: Record | None, puts: int, tombstones: int, nulls: int) -> None:
         self.applied = Applied(puts + tombstones + nulls, -1 if last is None else last.offset)
@@ -276,10 +268,10 @@ class Table:
         self.counters.expired += 1
         if new is None or is_tombstone(new):
             del shard[key]
-            self._tell(key, old, None)
+            new = None
         else:
             shard[key] = new
-            self._tell(key, old, new)
+        self._tell(key, old, new, None, Why.LOG_START)
 
     def _join(self, key: bytes, word: bytes) -> None:
         """Bring in what one partition said of a key during the bootstrap."""
@@ -354,10 +346,10 @@ class Table:
         new = self._partitions.weigh(key, None if old is word else old)
         if new is None or is_tombstone(new):
             if shard.pop(key, None) is not None and old is not None:
-                self._tell(key, old, None)
+                self._tell(key, old, None, None, Why.MISSED_TOMBSTONE)
         elif new is not old:
             shard[key] = new
-            self._tell(key, old, new)
+            self._tell(key, old, new, None, Why.MISSED_TOMBSTONE)
 
     @property
     def payload_bytes(self) -> int:

@@ -18,7 +18,7 @@ from component.rpc_support import (
 )
 
 from sidecar._pb import cache_pb2 as pb
-from sidecar.core.table import SHARDS
+from sidecar.core.changes import SHARDS
 from sidecar.rpc.tables import in_order
 
 MIB = 1 << 20

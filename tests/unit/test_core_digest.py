@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.changes import SHARDS, shard_of
 from sidecar.core.digest import ALGORITHM, Digest, DigestBuild, entry_hash
 from sidecar.core.model import origin_of
-from sidecar.core.table import SHARDS, Table, shard_of
+from sidecar.core.table import Table
 
 
 class Rec(NamedTuple):

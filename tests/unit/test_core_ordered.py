@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.changes import SHARDS, shard_of
 from sidecar.core.ordered import OrderedKeys, prefix_end
-from sidecar.core.table import SHARDS, Table, shard_of
+from sidecar.core.table import Table
 
 
 class Rec(NamedTuple):

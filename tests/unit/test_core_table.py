@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.model import (
     HEADERS,
     OFFSET,
@@ -18,7 +19,8 @@ from sidecar.core.model import (
     partition_of,
     timestamp_type_of,
 )
-from sidecar.core.table import SHARDS, Table, shard_of
+from sidecar.core.stored import offset_of, source_of
+from sidecar.core.table import Table
 
 
 class Rec(NamedTuple):
@@ -168,9 +170,11 @@ def test_an_observer_is_told_of_each_change_in_order_and_of_nothing_else():
     table.tailing = True
     seen = []
 
-    def observer(shard, key, old, new):
-        assert shard == shard_of(key)
-        seen.append((key, old and old[:4], new and new[:4]))
+    def observer(change):
+        assert change.shard == shard_of(change.key)
+        assert (change.revision, change.why) == (table.revision, Why.RECORD)
+        assert offset_of(change.by) == (change.new[OFFSET] if change.new else 14)
+        seen.append((change.key, change.old and change.old[:4], change.new and change.new[:4]))
 
     table.observe(observer)
     pairs = [(b"a", b"2"), (b"none", None), (None, b"x"), (b"b", b"3"), (b"a", None)]
@@ -302,7 +306,8 @@ def test_observers_told_of_every_change_can_rebuild_the_table(log, headers):
     table, mirror = Table(keep_headers=True), {}
     table.tailing = True
 
-    def observer(_, key, old, new):
+    def observer(change):
+        _, _, key, old, new, _, _ = change
         assert mirror.get(key) == old
         assert (old, new) != (None, None)
         mirror[key] = new
@@ -461,12 +466,41 @@ def test_an_entry_that_fell_is_counted_and_told():
     while table.settle(1):
         pass
     seen = []
-    table.observe(lambda _, key, old, new: seen.append((key, old and old[VALUE], new)))
+    table.observe(lambda change: seen.append((*change[2:4], *change[4:])))
     table.raise_floor(0, 1)
     assert (table.get(b"a"), len(table), table.revision) == (None, 2, 3)
     list(table.sweep(10))
     assert (values(table), table.revision, table.counters.expired) == ({b"b": b"2"}, 4, 1)
-    assert seen == [(b"a", b"1", None)]
+    assert seen == [(b"a", (b"1", 0, 0, 0), None, None, Why.LOG_START)]
+
+
+def test_a_change_by_another_partitions_record_names_that_record():
+    """Partition 1 takes back what it said last, and what partition 0 said holds again."""
+    table = Table(partitions=2)
+    table.apply([Rec(5, b"k", b"of 0", timestamp=10)], origin_of(0, 0))
+    table.apply([Rec(7, b"k", b"of 1", timestamp=20)], origin_of(1, 0))
+    table.tailing = True
+    while table.settle(1):
+        pass
+    seen = []
+    table.observe(seen.append)
+    table.apply([Rec(8, b"k", b"older", timestamp=5)], origin_of(1, 0))
+    (change,) = seen
+    assert (change.old[VALUE], change.new[VALUE], change.new[OFFSET]) == (b"of 1", b"of 0", 5)
+    assert (source_of(change.by), offset_of(change.by), change.why) == (1, 8, Why.RECORD)
+
+
+def test_a_lost_entry_is_told_as_such():
+    table = table_of((b"a", b"1"))
+    table.tailing = True
+    while table.settle(1):
+        pass
+    seen = []
+    table.observe(seen.append)
+    table.lose(b"a", 0)
+    assert [change[2:] for change in seen] == [
+        (b"a", (b"1", 0, 0, 0), None, None, Why.MISSED_TOMBSTONE)
+    ]
 
 
 def test_an_entry_that_falls_before_it_is_settled_is_counted_too():
