@@ -310,8 +310,8 @@ class Table:
 
         The table may change between two steps: a key that was there throughout is given once.
         """
-        for shard in self._shards:
-            entries = iter(list(shard.items()))
+        for shard in range(SHARDS):
+            entries = iter(self.shard_words(shard))
             while some := list(islice(entries, limit)):
                 yield some
 
@@ -370,6 +370,10 @@ class Table:
     def shard_keys(self, shard: int) -> list[bytes]:
         """The keys of one of the table's dicts, in no order; of a settled table."""
         return list(self._shards[shard])
+
+    def shard_words(self, shard: int) -> list[tuple[bytes, bytes]]:
+        """The same with what is stored."""
+        return list(self._shards[shard].items())
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` of every change from now on; of a table that is `tailing`."""

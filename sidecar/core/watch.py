@@ -1,0 +1,364 @@
+"""Following one generation of a table: the changes that followers have not been given yet.
+
+Each change becomes one event, which all followers share; each has a queue of those whose
+keys it wants, bounded in bytes. Who wants keys with a prefix is found by that prefix, so
+hundreds of followers of a key each cost a change no more than the one that it concerns.
+
+The latest events stay in a log, bounded in bytes too, so that one who was cut off may go
+on behind the last that it was given: by revision, or by position. What the log no longer
+holds is refused: nobody is ever told a part.
+
+A follower that wants the current state first walks the table, one of its dicts after the
+other, each as it stands in one moment. Of the dicts that lie ahead it is told no change,
+for it will meet what they left; of those behind it, all. So what it was given equals the
+table once the walk is over and its queue is empty.
+
+One that wants each key's latest change only is given *rounds*: a round closes when it is
+begun, and what changes while it is given waits for the next. Between two rounds what it was
+given is the table at one revision; inside a round it is not.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, takewhile
+from typing import NamedTuple
+
+from .changes import SHARDS, Change, Why, shard_of
+from .model import OFFSET, ORIGIN, TIMESTAMP, VALUE, Entry, partition_of
+from .stored import META, entry_of, offset_of, source_of
+from .view import View
+
+__all__ = ["Event", "Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
+
+# What an event weighs beside its key and its value.
+_OVERHEAD_BYTES = 200
+
+
+class Expired(Exception):  # noqa: N818 (a point in time, not an error)
+    """The point to go on behind is no longer, or never was, in the log."""
+
+
+class Keys(NamedTuple):
+    """start <= key < end; an empty end is no end. `prefix`: the keys that begin with `start`."""
+
+    start: bytes = b""
+    end: bytes = b""
+    prefix: bool = True
+
+    def __contains__(self, key: object) -> bool:
+        assert isinstance(key, bytes)  # noqa: S101
+        if self.prefix:
+            return key.startswith(self.start)
+        return self.start <= key and (not self.end or key < self.end)
+
+
+class Event(NamedTuple):
+    """One change, as followers are told it.
+
+    Attributes:
+        revision: the table's, with it.
+        key: whose entry changed.
+        entry: what it is now; None: gone.
+        at: partition, offset and timestamp of the record that made it; where none did, of the
+            entry that is gone.
+        cause: partition and offset at which it happened, where it is not the work of its own
+            record; None: it is.
+        why: RECORD, or what else.
+        crosses: one partition's word took the place of another's.
+        forms: for whoever encodes it: by form, so that it is done once.
+    """
+
+    revision: int
+    key: bytes
+    entry: Entry | None
+    at: tuple[int, int, int]
+    cause: tuple[int, int] | None
+    why: Why
+    crosses: bool
+    forms: dict[object, object]
+
+    def __repr__(self) -> str:
+        return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"
+
+    @property
+    def weight(self) -> int:
+        """Bytes, about."""
+        value = 0 if self.entry is None else len(self.entry[VALUE])
+        return _OVERHEAD_BYTES + len(self.key) + value
+
+    def behind(self, positions: Mapping[int, int]) -> bool:
+        """It happened at or behind these positions (by partition, the next offset to read)."""
+        partition, offset = self.cause or self.at[:2]
+        return offset >= positions.get(partition, 0)
+
+
+def _event_of(change: Change, position: Callable[[int], int]) -> Event:
+    revision, _, key, old, entry, by, why = change
+    places = [_place(each) for each in (old, entry) if each is not None]
+    at = places[0] if by is None else _place_of(by)
+    cause = None
+    if by is None:
+        cause = (at[0], position(at[0]))
+    elif entry is not None and places[-1] != at:
+        cause = at[:2]
+    crosses = any(place[0] != at[0] for place in places)
+    return Event(revision, key, entry, at, cause, why, crosses, {})
+
+
+class Wanted(NamedTuple):
+    """What a follower wants.
+
+    Attributes:
+        keys: whose changes.
+        latest: each key's latest change only, where it falls behind.
+        limit: most bytes that wait for it.
+    """
+
+    keys: Keys
+    latest: bool
+    limit: int
+
+
+class Follower:
+    """One follower's queue.
+
+    Args:
+        wanted: what goes in.
+        wake: called when something has come, or it is over; does not raise.
+        walked: the dicts of the table that it has walked already.
+
+    Attributes:
+        weight: bytes that wait.
+        lagged: more waited than its limit, so nothing is left of it.
+        over: the generation is not the one that answers any more.
+    """
+
+    __slots__ = ("_closed", "_open", "_wake", "lagged", "over", "walked", "wanted", "weight")
+
+    def __init__(self, wanted: Wanted, wake: Callable[[], None], walked: int) -> None:
+        self.wanted = wanted
+        self.walked = walked
+        self.weight = 0
+        self.lagged = self.over = False
+        self._wake = wake
+        # By revision and key, or by key where only the latest counts.
+        self._open: dict[object, Event] = {}
+        # The round that is given.
+        self._closed: deque[Event] = deque()
+
+    def __repr__(self) -> str:
+        waiting = len(self._open) + len(self._closed)
+        return f"<Follower waiting={waiting} weight={self.weight} walked={self.walked}>"
+
+    def put(self, event: Event) -> None:
+        """A change of a key that it wants."""
+        ahead = self.walked < SHARDS and shard_of(event.key) >= self.walked
+        if self.lagged or ahead:
+            return
+        name = event.key if self.wanted.latest else (event.revision, event.key)
+        earlier = self._open.pop(name, None)
+        self._open[name] = event
+        self.weight += event.weight - (earlier.weight if earlier else 0)
+        if self.weight > self.wanted.limit:
+            self._open, self._closed = {}, deque()
+            self.weight, self.lagged = 0, True
+        self._wake()
+
+    def end(self) -> None:
+        """Its generation is over."""
+        self.over = True
+        self._wake()
+
+    def take(self, most: int, weight: int) -> list[Event]:
+        """Up to `most` events, of about `weight` bytes, in order; at least one that waits."""
+        taken: list[Event] = []
+        while (self._closed or self._open) and len(taken) < most and weight > 0:
+            if not self._closed:
+                if taken and self.wanted.latest:
+                    break  # a round ends
+                self._closed, self._open = deque(self._open.values()), {}
+            event = self._closed.popleft()
+            self.weight -= event.weight
+            weight -= event.weight
+            taken.append(event)
+        return taken
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits."""
+        return not self._open and not self._closed
+
+    @property
+    def between(self) -> bool:
+        """What was given is the table at the revision of the last event: no round is begun."""
+        return not self.wanted.latest or not self._closed
+
+
+class Watches:
+    """Those who follow one generation, and its latest changes; of a table that is settled.
+
+    Args:
+        view: the generation.
+        log_bytes: about how much of what is past is kept.
+    """
+
+    def __init__(self, view: View, log_bytes: int) -> None:
+        self.view = view
+        self._log_bytes = log_bytes
+        self._log: deque[Event] = deque()
+        self._weight = 0
+        # From where on everything is in the log: by revision, and by position.
+        self._since = view.table.revision
+        self._from = {number: known.position for number, known in view.progress.items()}
+        self._by_prefix: dict[int, dict[bytes, dict[Follower, None]]] = {}
+        self._by_range: dict[Follower, None] = {}
+        view.table.observe(self)
+
+    def __repr__(self) -> str:
+        return f"<Watches followers={len(self)} events={len(self._log)} weight={self._weight}>"
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._followers())
+
+    def __call__(self, change: Change) -> None:
+        """Tell those whom a change concerns."""
+        event = _event_of(change, self._position)
+        self._keep(event)
+        key = event.key
+        for size, known in self._by_prefix.items():
+            for follower in known.get(key[:size], ()):
+                follower.put(event)
+        for follower in self._by_range:
+            if key in follower.wanted.keys:
+                follower.put(event)
+
+    def _keep(self, event: Event) -> None:
+        self._log.append(event)
+        self._weight += event.weight
+        while self._weight > self._log_bytes:
+            oldest = self._log.popleft()
+            self._weight -= oldest.weight
+            self._since = oldest.revision
+            partition, offset = oldest.cause or oldest.at[:2]
+            self._from[partition] = max(self._from.get(partition, 0), offset + 1)
+
+    # Who follows
+
+    def follow(self, wanted: Wanted, wake: Callable[[], None]) -> Follower:
+        """Follow from now on."""
+        return self._add(Follower(wanted, wake, SHARDS))
+
+    def follow_from(self, revision: int, wanted: Wanted, wake: Callable[[], None]) -> Follower:
+        """Follow from behind a revision on.
+
+        Raises:
+            Expired: the log does not go back so far, or the revision is yet to come.
+        """
+        if not self._since <= revision <= self.view.table.revision:
+            raise Expired
+        newer = takewhile(lambda event: event.revision > revision, reversed(self._log))
+        return self._resumed(reversed(list(newer)), wanted, wake)
+
+    def follow_after(
+        self, positions: Mapping[int, int], wanted: Wanted, wake: Callable[[], None]
+    ) -> Follower:
+        """Follow from positions on: by partition, the next offset to read.
+
+        In which order partitions were read is no matter, save for keys that several of them
+        hold: of such a key that changed hands lately what it is now is told, behind the rest.
+
+        Raises:
+            Expired: the log does not go back so far, or a position is yet to come.
+        """
+        known = self.view.progress
+        early = any(positions.get(number, 0) < least for number, least in self._from.items())
+        late = any(number not in known or offset > known[number].position
+                   for number, offset in positions.items())  # fmt: skip
+        if early or late:
+            raise Expired
+        crossing = self._crossing()
+        events = [e for e in self._log if e.key not in crossing and e.behind(positions)]
+        events += [self._now(each) for each in crossing.values()]
+        return self._resumed(events, wanted, wake)
+
+    def _crossing(self) -> dict[bytes, Event]:
+        """The last event of each key of which more than one partition has spoken lately."""
+        spoke: dict[bytes, int] = {}
+        crossing: dict[bytes, Event] = {}
+        for event in self._log:
+            first = spoke.setdefault(event.key, event.at[0])
+            if event.crosses or event.at[0] != first or event.key in crossing:
+                crossing[event.key] = event
+        return crossing
+
+    def _now(self, last: Event) -> Event:
+        """What a key is now that changed hands."""
+        cause = (last.at[0], self._position(last.at[0]))
+        entry = self.view.table.get(last.key)
+        return last._replace(revision=self.view.table.revision, entry=entry, cause=cause, forms={})
+
+    def _position(self, partition: int) -> int:
+        return self.view.progress[partition].position
+
+    def _resumed(
+        self, events: Iterable[Event], wanted: Wanted, wake: Callable[[], None]
+    ) -> Follower:
+        follower = Follower(wanted, wake, SHARDS)
+        for event in events:
+            if event.key in wanted.keys:
+                follower.put(event)
+        return self._add(follower)
+
+    def walk(self, wanted: Wanted, wake: Callable[[], None]) -> tuple[Follower, "Walk"]:
+        """Follow behind a walk over the table as it is."""
+        follower = self._add(Follower(wanted, wake, 0))
+        return follower, self._walk(follower)
+
+    def _walk(self, follower: Follower) -> "Walk":
+        keys = follower.wanted.keys
+        for shard in range(SHARDS):
+            words = [pair for pair in self.view.table.shard_words(shard) if pair[0] in keys]
+            follower.walked = shard + 1
+            yield ((key, entry_of(word)) for key, word in words)
+
+    def _add(self, follower: Follower) -> Follower:
+        keys = follower.wanted.keys
+        if keys.prefix:
+            known = self._by_prefix.setdefault(len(keys.start), {})
+            known.setdefault(keys.start, {})[follower] = None
+        else:
+            self._by_range[follower] = None
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        """Follow no longer."""
+        self._by_range.pop(follower, None)
+        keys = follower.wanted.keys
+        same = self._by_prefix.get(len(keys.start), {})
+        same.get(keys.start, {}).pop(follower, None)
+        if keys.start in same and not same[keys.start]:
+            del same[keys.start]
+        if not same:
+            self._by_prefix.pop(len(keys.start), None)
+
+    def end(self) -> None:
+        """The generation is not the one that answers any more."""
+        for follower in list(self._followers()):
+            follower.end()
+
+    def _followers(self) -> Iterator[Follower]:
+        by_prefix = chain.from_iterable(known.values() for known in self._by_prefix.values())
+        return chain(chain.from_iterable(by_prefix), self._by_range)
+
+
+# One of the table's dicts a step: its keys with their entries, as they stood in one moment.
+Walk = Iterator[Iterator[tuple[bytes, Entry]]]
+
+
+def _place(entry: Entry) -> tuple[int, int, int]:
+    return partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP]
+
+
+def _place_of(word: bytes) -> tuple[int, int, int]:
+    timestamp: int = META.unpack_from(word, len(word) - META.size)[1]
+    return source_of(word), offset_of(word), timestamp

@@ -1,0 +1,350 @@
+"""Followers of a table: what they were given equals it at every mark, whatever came between."""
+
+import random
+from itertools import count
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.changes import SHARDS, Why, shard_of
+from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
+from sidecar.core.progress import Progress
+from sidecar.core.view import View
+from sidecar.core.watch import Event, Expired, Keys, Wanted, Watches
+
+KEYS = [b"", b"a", b"ab", b"abc", b"b", b"\xff", *(b"key-%d" % n for n in range(6))]
+FILTERS = [Keys(), Keys(b"a"), Keys(b"key-"), Keys(b"abc"), Keys(b"a", b"b", prefix=False),
+           Keys(b"key-2", b"", prefix=False)]  # fmt: skip
+PLENTY = 1 << 30
+
+
+class Rec(NamedTuple):
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int = 0
+    headers: list = []  # noqa: RUF012 (never changed)
+
+
+class Log:
+    """A view with two partitions, written to at random."""
+
+    def __init__(self, seed=None, log_bytes=PLENTY):
+        self.chance = random.Random(seed or 0)
+        self.view = View("t", 1, 2, [Progress(0, 0, 0), Progress(1, 0, 0)])
+        self.table = self.view.table
+        self.next = [0, 0]
+        for _ in range(0 if seed is None else self.chance.randrange(20)):
+            self.write()
+        self.table.tailing = True
+        while self.table.settle(10):
+            pass
+        self.watches = Watches(self.view, log_bytes)
+
+    def write(self, key=None, value=None, partition=None, *, tombstone=False):
+        number = self.chance.randrange(2) if partition is None else partition
+        offset = self.next[number]
+        self.next[number] += self.chance.choice((1, 1, 3))
+        key = self.chance.choice(KEYS) if key is None else key
+        if value is None and not tombstone and self.chance.random() < 0.7:
+            value = b"%d-%d" % (number, offset)
+        record = Rec(offset, key, value, timestamp=self.chance.randrange(5))
+        self.table.apply([record], origin_of(number, 0))
+        self.view.change(number, lambda known: known.advanced(offset + 1))
+
+    def fall(self):
+        number = self.chance.randrange(2)
+        self.table.raise_floor(number, self.chance.randint(0, self.next[number]))
+        for _ in self.table.sweep(3):
+            pass
+
+    def lose(self):
+        held = [key for key in KEYS if self.table.get(key)]
+        if held:
+            key = self.chance.choice(held)
+            self.table.lose(key, partition_of(self.table.get(key)[ORIGIN]))
+
+    def something(self):
+        self.chance.choice([self.write] * 12 + [self.fall, self.lose])()
+
+    def holds(self, keys):
+        return {key: self.table.get(key) for key in self.table if key in keys}
+
+
+class Mirror:
+    """What a follower was given, by the rules that a client goes by."""
+
+    def __init__(self, log, keys, *, latest=False, limit=PLENTY):
+        self.log, self.wanted = log, Wanted(keys, latest, limit)
+        self.held, self.walk, self.follower = {}, None, None
+        self.calls = 0
+        # What it held at the last mark, its revision, and its positions.
+        self.marked = None
+
+    def wake(self):
+        self.calls += 1
+
+    def snapshot(self):
+        self.held = {}
+        self.follower, self.walk = self.log.watches.walk(self.wanted, self.wake)
+
+    def now(self):
+        self.held = self.log.holds(self.wanted.keys)
+        self.follower = self.log.watches.follow(self.wanted, self.wake)
+        self.mark()
+
+    def resume(self, by):
+        """Go on at the last mark: what was given since is lost."""
+        self.log.watches.leave(self.follower)
+        held, revision, positions = self.marked
+        self.held, self.walk = dict(held), None
+        if by == "revision":
+            self.follower = self.log.watches.follow_from(revision, self.wanted, self.wake)
+        else:
+            self.follower = self.log.watches.follow_after(positions, self.wanted, self.wake)
+
+    def step(self):
+        """A step of the walk, or some events."""
+        if self.walk is not None and self.follower.walked < SHARDS:
+            for key, entry in next(self.walk):
+                assert key in self.wanted.keys
+                self.held[key] = entry
+            return
+        self.drain(self.log.chance.randint(1, 3))
+
+    def drain(self, most=1000):
+        for event in self.follower.take(most, PLENTY):
+            self.meet(event)
+        if self.follower.empty and (self.walk is None or self.follower.walked == SHARDS):
+            self.walk = None
+            self.mark()
+
+    def meet(self, event):
+        assert event.key in self.wanted.keys
+        if event.entry is None:
+            self.held.pop(event.key, None)
+        else:
+            self.held[event.key] = event.entry
+
+    def mark(self):
+        assert self.follower.between
+        assert self.held == self.log.holds(self.wanted.keys)
+        positions = {n: known.position for n, known in self.log.view.progress.items()}
+        self.marked = dict(self.held), self.log.table.revision, positions
+
+    def finish(self):
+        while self.walk is not None and self.follower.walked < SHARDS:
+            self.step()
+        while not self.follower.empty:
+            self.drain(2)
+        self.drain()
+        assert self.marked[1] == self.log.table.revision
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(0, 1 << 30),
+    st.sampled_from(FILTERS),
+    st.booleans(),
+    st.sampled_from(["now", "snapshot"]),
+)
+def test_what_a_follower_was_given_equals_the_table_at_every_mark(seed, keys, latest, start):
+    log = Log(seed)
+    mirror = Mirror(log, keys, latest=latest)
+    getattr(mirror, start)()
+    for _ in range(150):
+        log.chance.choice([log.something, log.something, mirror.step, mirror.step])()
+        if mirror.marked and log.chance.random() < 0.05:
+            mirror.resume(log.chance.choice(["revision", "positions"]))
+    mirror.finish()
+
+
+def changes_of(log, follower):
+    """(revision, key, value or None) of all that waits."""
+    events = follower.take(1000, PLENTY)
+    return [(each.revision, each.key, each.entry and each.entry[VALUE]) for each in events]
+
+
+def follow(log, keys=Keys(), *, latest=False, limit=PLENTY):  # noqa: B008 (never changed)
+    return Mirror(log, keys, latest=latest, limit=limit), log.watches.follow(
+        Wanted(keys, latest, limit), lambda: None
+    )
+
+
+@pytest.mark.parametrize("keys", FILTERS)
+def test_a_follower_is_told_of_the_keys_that_it_wants_in_order_and_of_no_other(keys):
+    log = Log()
+    _, follower = follow(log, keys)
+    for number in range(40):
+        log.write(KEYS[number % len(KEYS)], b"%d" % number, 0)
+    given = changes_of(log, follower)
+    wanted = [n for n in range(40) if KEYS[n % len(KEYS)] in keys]
+    assert [value for _, _, value in given] == [b"%d" % number for number in wanted]
+    revisions = [revision for revision, _, _ in given]
+    assert revisions == sorted(set(revisions))
+
+
+def test_the_latest_of_each_key_comes_in_rounds_in_which_a_changed_key_moves_to_the_end():
+    log = Log()
+    _, follower = follow(log, latest=True)
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2")):
+        log.write(key, value, 0)
+    first = follower.take(1, PLENTY)
+    assert [(each.key, each.entry[VALUE]) for each in first] == [(b"b", b"1")]
+    assert not follower.between
+    log.write(b"c", b"1", 0)
+    log.write(b"a", b"3", 0)
+    assert changes_of(log, follower) == [(first[0].revision + 1, b"a", b"2")]
+    assert follower.between
+    assert [value for _, _, value in changes_of(log, follower)] == [b"1", b"3"]
+    assert follower.empty
+
+
+def test_a_deletion_tells_where_its_tombstone_stands():
+    log = Log()
+    log.write(b"a", b"1", 0)
+    _, follower = follow(log)
+    offset = log.next[0]
+    log.write(b"a", None, 0, tombstone=True)
+    (event,) = follower.take(9, PLENTY)
+    assert (event.key, event.entry, event.at[:2], event.cause) == (b"a", None, (0, offset), None)
+
+
+def test_what_the_log_let_go_tells_the_entry_and_the_position_at_which_it_went():
+    log = Log()
+    offset = log.next[0]
+    log.write(b"lonely", b"1", 0)
+    _, follower = follow(log, Keys(b"lonely"))
+    position = log.view.progress[0].position
+    log.table.raise_floor(0, position)
+    for _ in log.table.sweep(100):
+        pass
+    (event,) = follower.take(9, PLENTY)
+    assert (event.entry, event.at[:2], event.why) == (None, (0, offset), Why.LOG_START)
+    assert event.cause == (0, position)
+
+
+def test_a_change_that_brings_back_another_partitions_record_tells_its_cause():
+    log = Log()
+    first, second = log.next
+    log.table.apply([Rec(first, b"k", b"of 0", timestamp=10)], origin_of(0, 0))
+    log.table.apply([Rec(second, b"k", b"of 1", timestamp=20)], origin_of(1, 0))
+    _, follower = follow(log, Keys(b"k"))
+    log.table.apply([Rec(second + 1, b"k", b"older", timestamp=5)], origin_of(1, 0))
+    (event,) = follower.take(9, PLENTY)
+    assert (event.entry[VALUE], event.entry[OFFSET], event.cause) == (
+        b"of 0",
+        first,
+        (1, second + 1),
+    )
+
+
+@pytest.mark.parametrize("latest", [False, True])
+def test_one_that_falls_behind_by_more_than_its_limit_is_told_so_and_holds_nothing(latest):
+    log = Log()
+    mirror = Mirror(log, Keys(), latest=latest, limit=3000)
+    mirror.now()
+    _, other = follow(log)
+    for number in count():
+        log.write(b"key-%d" % number, b"x" * 500, 0)
+        if mirror.follower.lagged:
+            break
+    assert 3 < number < 6
+    assert (mirror.follower.weight, mirror.follower.empty) == (0, True)
+    log.write(b"last", b"x", 0)
+    assert mirror.follower.empty
+    assert len(changes_of(log, other)) == number + 2
+
+
+def test_a_round_that_is_given_counts_until_it_was_given():
+    log = Log()
+    _, follower = follow(log, latest=True)
+    for number in range(10):
+        log.write(b"key-%d" % number, b"x", 0)
+    weight = follower.weight
+    follower.take(5, PLENTY)
+    assert 0 < follower.weight < weight
+    follower.take(5, PLENTY)
+    assert follower.weight == 0
+
+
+def test_what_is_taken_is_bounded_by_number_and_by_weight():
+    log = Log()
+    _, follower = follow(log)
+    for number in range(10):
+        log.write(b"key", b"%d" % number, 0)
+    assert len(follower.take(4, PLENTY)) == 4
+    assert len(follower.take(4, 1)) == 1
+    assert len(follower.take(40, PLENTY)) == 5
+    assert follower.take(40, PLENTY) == []
+
+
+def test_what_the_log_no_longer_holds_cannot_be_resumed():
+    log = Log(log_bytes=3000)
+    mirror = Mirror(log, Keys())
+    mirror.now()
+    log.write(b"a", b"1", 0)
+    mirror.resume("revision")
+    mirror.resume("positions")
+    for number in range(30):
+        log.write(b"key-%d" % number, b"x" * 100, number % 2)
+    assert log.watches._weight <= 3000
+    for by in ("revision", "positions"):
+        with pytest.raises(Expired):
+            mirror.resume(by)
+
+
+def test_what_is_yet_to_come_cannot_be_resumed():
+    log = Log()
+    wanted = Wanted(Keys(), latest=False, limit=PLENTY)
+    with pytest.raises(Expired):
+        log.watches.follow_from(log.table.revision + 1, wanted, lambda: None)
+    position = log.view.progress[0].position
+    for positions in ({0: position + 1, 1: log.view.progress[1].position}, {0: position, 7: 1}):
+        with pytest.raises(Expired):
+            log.watches.follow_after(positions, wanted, lambda: None)
+
+
+def test_who_leaves_is_told_nothing_more_and_leaves_nothing():
+    log = Log()
+    known = [follow(log, keys)[1] for keys in FILTERS]
+    assert len(log.watches) == len(FILTERS)
+    for follower in known:
+        log.watches.leave(follower)
+    log.write(b"a", b"1", 0)
+    assert len(log.watches) == 0
+    assert all(follower.empty for follower in known)
+    assert (log.watches._by_prefix, log.watches._by_range) == ({}, {})
+
+
+def test_the_end_is_told_to_all():
+    log, calls = Log(), []
+    for keys in FILTERS:
+        log.watches.follow(Wanted(keys, latest=False, limit=1), lambda: calls.append(1))
+    log.watches.end()
+    assert len(calls) == len(FILTERS)
+
+
+def test_a_walk_meets_each_dict_as_it_is_then_and_what_changes_behind_it_is_told():
+    log = Log()
+    front = next(key for key in map(b"%d".__mod__, count()) if shard_of(key) == 0)
+    back = next(key for key in map(b"%d".__mod__, count()) if shard_of(key) == SHARDS - 1)
+    follower, walk = log.watches.walk(Wanted(Keys(), latest=False, limit=PLENTY), lambda: None)
+    for _ in next(walk):
+        pass
+    log.write(front, b"behind", 0)
+    log.write(back, b"ahead", 0)
+    met = {key: entry[VALUE] for shard in walk for key, entry in shard}
+    assert met[back] == b"ahead"
+    assert [event.key for event in follower.take(9, PLENTY)] == [front]
+
+
+def test_messages_about_them_show_no_keys():
+    log = Log()
+    _, follower = follow(log)
+    log.write(b"secret", b"hidden", 0)
+    (event,) = follower.take(1, PLENTY)
+    assert isinstance(event, Event)
+    assert "secret" not in f"{event!r} {follower!r} {log.watches!r}"
