@@ -150,6 +150,8 @@ class Sidecar:
                 page=limits.page,
                 message_bytes=limits.message_bytes,
                 calls=limits.calls,
+                watches=limits.watches,
+                watch_bytes=limits.watch_bytes,
                 wait_ms=limits.wait_ms,
             ),
             info=ServerInfo(

@@ -62,6 +62,7 @@ OWN_LEVELS, OWN_LEVELS_OF_ERRORS = 1, 3
 MANY_ATTRIBUTES = {
     "ops.settings.KafkaSettings": "mirrors the kafka section of the configuration file",
     "ops.settings.TableSettings": "mirrors a table's section of the configuration file",
+    "ops.settings.Limits": "mirrors the limits section of the configuration file",
     "kafka.settings.KafkaSettings": "mirrors what librdkafka's users know as its properties",
 }
 

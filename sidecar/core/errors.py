@@ -11,7 +11,9 @@ says which::
       UNKNOWN_TABLE TABLE_REQUIRED BAD_* TOO_MANY_KEYS
       RESPONSE_TOO_LARGE NO_FORMAT UNKNOWN_INDEX NOT_YET         mend the request
       GENERATION_CHANGED                                         begin the scan again
-      TOO_MANY_CALLS                                             fewer at a time
+      TOO_MANY_CALLS TOO_MANY_WATCHES                            fewer at a time
+      WATCH_LAGGED                                               resume, and read faster
+      RESUME_EXPIRED                                             take a snapshot
 
 The edge (rpc) maps a reason to its status code; nothing else interprets it.
 """
@@ -45,6 +47,9 @@ class Reason(StrEnum):
     BAD_REQUEST = auto()
     TOO_MANY_KEYS = auto()
     TOO_MANY_CALLS = auto()
+    TOO_MANY_WATCHES = auto()
+    WATCH_LAGGED = auto()
+    RESUME_EXPIRED = auto()
     GENERATION_CHANGED = auto()
     UNKNOWN_INDEX = auto()
     NO_FORMAT = auto()

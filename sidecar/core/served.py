@@ -23,6 +23,7 @@ from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
 from .progress import Wait
 from .view import Reading, View
+from .watch import Watches
 
 __all__ = [
     "Definition",
@@ -106,6 +107,7 @@ class Generation:
         began: seconds, CLOCK_BOOTTIME.
         ready: the same; 0: not yet.
         fetched_bytes: of record batches.
+        watches: who follows it; None: nobody ever did.
     """
 
     source: Source
@@ -113,6 +115,12 @@ class Generation:
     began: float
     ready: float = 0.0
     fetched_bytes: int = 0
+    watches: Watches | None = None
+
+    def end(self) -> None:
+        """It answers no longer."""
+        if self.watches is not None:
+            self.watches.end()
 
 
 def incarnation_of(cluster_id: str, topic_id: str) -> int:
@@ -188,7 +196,9 @@ class Served:
         if built is None or built.view.ready or not built.view.try_ready():
             return False
         built.ready = now
-        self.current, self.next = built, None
+        before, self.current, self.next = self.current, built, None
+        if before is not None and before is not built:
+            before.end()
         self.fault, self.replaced = "", False
         self.arrivals.wake()
         return True
@@ -200,7 +210,9 @@ class Served:
     def drop(self, trouble: Trouble, *, replaced: bool) -> None:
         """Nothing answers any more; `replaced`: the topic is another one, or gone."""
         self.replaced = self.replaced or (replaced and self.ready)
-        self.current = self.next = None
+        before, self.current, self.next = self.current, None, None
+        if before is not None:
+            before.end()
         self.trouble, self.fault = trouble, ""
         self.arrivals.wake()
 

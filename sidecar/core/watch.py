@@ -20,7 +20,7 @@ given is the table at one revision; inside a round it is not.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from .changes import SHARDS, Change, Why, shard_of
@@ -124,23 +124,23 @@ class Follower:
 
     Args:
         wanted: what goes in.
-        wake: called when something has come, or it is over; does not raise.
         walked: the dicts of the table that it has walked already.
 
     Attributes:
+        wake: called when something has come, or it is over; does not raise.
         weight: bytes that wait.
         lagged: more waited than its limit, so nothing is left of it.
         over: the generation is not the one that answers any more.
     """
 
-    __slots__ = ("_closed", "_open", "_wake", "lagged", "over", "walked", "wanted", "weight")
+    __slots__ = ("_closed", "_open", "lagged", "over", "wake", "walked", "wanted", "weight")
 
-    def __init__(self, wanted: Wanted, wake: Callable[[], None], walked: int) -> None:
+    def __init__(self, wanted: Wanted, walked: int) -> None:
         self.wanted = wanted
         self.walked = walked
         self.weight = 0
         self.lagged = self.over = False
-        self._wake = wake
+        self.wake: Callable[[], object] = bool  # nobody yet
         # By revision and key, or by key where only the latest counts.
         self._open: dict[object, Event] = {}
         # The round that is given.
@@ -162,19 +162,19 @@ class Follower:
         if self.weight > self.wanted.limit:
             self._open, self._closed = {}, deque()
             self.weight, self.lagged = 0, True
-        self._wake()
+        self.wake()
 
     def end(self) -> None:
         """Its generation is over."""
         self.over = True
-        self._wake()
+        self.wake()
 
     def take(self, most: int, weight: int) -> list[Event]:
-        """Up to `most` events, of about `weight` bytes, in order; at least one that waits."""
+        """Up to `most` events of one round, of about `weight` bytes; at least one that waits."""
         taken: list[Event] = []
         while (self._closed or self._open) and len(taken) < most and weight > 0:
             if not self._closed:
-                if taken and self.wanted.latest:
+                if taken:
                     break  # a round ends
                 self._closed, self._open = deque(self._open.values()), {}
             event = self._closed.popleft()
@@ -189,9 +189,57 @@ class Follower:
         return not self._open and not self._closed
 
     @property
+    def closing(self) -> bool:
+        """Nothing waits behind the round that is given: it ends at the table as it is now."""
+        return not self._open
+
+    @property
     def between(self) -> bool:
-        """What was given is the table at the revision of the last event: no round is begun."""
-        return not self.wanted.latest or not self._closed
+        """No round is begun: what was given is the table as it was when the last one closed."""
+        return not self._closed
+
+
+class _Past:
+    """The latest events of a generation, for those who go on behind one.
+
+    Attributes:
+        events: the oldest first.
+        since: the revision behind which all are here.
+        positions: the same by partition.
+    """
+
+    def __init__(self, view: View, limit: int) -> None:
+        self.events: deque[Event] = deque()
+        self.since = view.table.revision
+        self.positions = {number: known.position for number, known in view.progress.items()}
+        self._limit = limit
+        self._weight = 0
+
+    def keep(self, event: Event) -> None:
+        """It has happened; what is too long past is let go."""
+        self.events.append(event)
+        self._weight += event.weight
+        while self._weight > self._limit:
+            oldest = self.events.popleft()
+            self._weight -= oldest.weight
+            self.since = oldest.revision
+            partition, offset = oldest.cause or oldest.at[:2]
+            self.positions[partition] = max(self.positions.get(partition, 0), offset + 1)
+
+    def behind(self, revision: int) -> list[Event]:
+        """Those behind a revision."""
+        newer = list(takewhile(lambda event: event.revision > revision, reversed(self.events)))
+        return newer[::-1]
+
+    def crossing(self) -> dict[bytes, Event]:
+        """The last event of each key of which more than one partition has spoken."""
+        spoke: dict[bytes, int] = {}
+        crossing: dict[bytes, Event] = {}
+        for event in self.events:
+            first = spoke.setdefault(event.key, event.at[0])
+            if event.crosses or event.at[0] != first or event.key in crossing:
+                crossing[event.key] = event
+        return crossing
 
 
 class Watches:
@@ -204,26 +252,22 @@ class Watches:
 
     def __init__(self, view: View, log_bytes: int) -> None:
         self.view = view
-        self._log_bytes = log_bytes
-        self._log: deque[Event] = deque()
-        self._weight = 0
-        # From where on everything is in the log: by revision, and by position.
-        self._since = view.table.revision
-        self._from = {number: known.position for number, known in view.progress.items()}
+        self._past = _Past(view, log_bytes)
         self._by_prefix: dict[int, dict[bytes, dict[Follower, None]]] = {}
         self._by_range: dict[Follower, None] = {}
+        self._all: dict[Follower, None] = {}
         view.table.observe(self)
 
     def __repr__(self) -> str:
-        return f"<Watches followers={len(self)} events={len(self._log)} weight={self._weight}>"
+        return f"<Watches followers={len(self)} past={len(self._past.events)}>"
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._followers())
+        return len(self._all)
 
     def __call__(self, change: Change) -> None:
         """Tell those whom a change concerns."""
         event = _event_of(change, self._position)
-        self._keep(event)
+        self._past.keep(event)
         key = event.key
         for size, known in self._by_prefix.items():
             for follower in known.get(key[:size], ()):
@@ -232,36 +276,23 @@ class Watches:
             if key in follower.wanted.keys:
                 follower.put(event)
 
-    def _keep(self, event: Event) -> None:
-        self._log.append(event)
-        self._weight += event.weight
-        while self._weight > self._log_bytes:
-            oldest = self._log.popleft()
-            self._weight -= oldest.weight
-            self._since = oldest.revision
-            partition, offset = oldest.cause or oldest.at[:2]
-            self._from[partition] = max(self._from.get(partition, 0), offset + 1)
-
     # Who follows
 
-    def follow(self, wanted: Wanted, wake: Callable[[], None]) -> Follower:
+    def follow(self, wanted: Wanted) -> Follower:
         """Follow from now on."""
-        return self._add(Follower(wanted, wake, SHARDS))
+        return self._add(Follower(wanted, SHARDS))
 
-    def follow_from(self, revision: int, wanted: Wanted, wake: Callable[[], None]) -> Follower:
+    def follow_from(self, revision: int, wanted: Wanted) -> Follower:
         """Follow from behind a revision on.
 
         Raises:
             Expired: the log does not go back so far, or the revision is yet to come.
         """
-        if not self._since <= revision <= self.view.table.revision:
+        if not self._past.since <= revision <= self.view.table.revision:
             raise Expired
-        newer = takewhile(lambda event: event.revision > revision, reversed(self._log))
-        return self._resumed(reversed(list(newer)), wanted, wake)
+        return self._resumed(self._past.behind(revision), wanted)
 
-    def follow_after(
-        self, positions: Mapping[int, int], wanted: Wanted, wake: Callable[[], None]
-    ) -> Follower:
+    def follow_after(self, positions: Mapping[int, int], wanted: Wanted) -> Follower:
         """Follow from positions on: by partition, the next offset to read.
 
         In which order partitions were read is no matter, save for keys that several of them
@@ -271,25 +302,17 @@ class Watches:
             Expired: the log does not go back so far, or a position is yet to come.
         """
         known = self.view.progress
-        early = any(positions.get(number, 0) < least for number, least in self._from.items())
+        early = any(
+            positions.get(number, 0) < least for number, least in self._past.positions.items()
+        )
         late = any(number not in known or offset > known[number].position
                    for number, offset in positions.items())  # fmt: skip
         if early or late:
             raise Expired
-        crossing = self._crossing()
-        events = [e for e in self._log if e.key not in crossing and e.behind(positions)]
+        crossing = self._past.crossing()
+        events = [e for e in self._past.events if e.key not in crossing and e.behind(positions)]
         events += [self._now(each) for each in crossing.values()]
-        return self._resumed(events, wanted, wake)
-
-    def _crossing(self) -> dict[bytes, Event]:
-        """The last event of each key of which more than one partition has spoken lately."""
-        spoke: dict[bytes, int] = {}
-        crossing: dict[bytes, Event] = {}
-        for event in self._log:
-            first = spoke.setdefault(event.key, event.at[0])
-            if event.crosses or event.at[0] != first or event.key in crossing:
-                crossing[event.key] = event
-        return crossing
+        return self._resumed(events, wanted)
 
     def _now(self, last: Event) -> Event:
         """What a key is now that changed hands."""
@@ -300,18 +323,16 @@ class Watches:
     def _position(self, partition: int) -> int:
         return self.view.progress[partition].position
 
-    def _resumed(
-        self, events: Iterable[Event], wanted: Wanted, wake: Callable[[], None]
-    ) -> Follower:
-        follower = Follower(wanted, wake, SHARDS)
+    def _resumed(self, events: Iterable[Event], wanted: Wanted) -> Follower:
+        follower = Follower(wanted, SHARDS)
         for event in events:
             if event.key in wanted.keys:
                 follower.put(event)
         return self._add(follower)
 
-    def walk(self, wanted: Wanted, wake: Callable[[], None]) -> tuple[Follower, "Walk"]:
+    def walk(self, wanted: Wanted) -> tuple[Follower, "Walk"]:
         """Follow behind a walk over the table as it is."""
-        follower = self._add(Follower(wanted, wake, 0))
+        follower = self._add(Follower(wanted, 0))
         return follower, self._walk(follower)
 
     def _walk(self, follower: Follower) -> "Walk":
@@ -323,6 +344,7 @@ class Watches:
 
     def _add(self, follower: Follower) -> Follower:
         keys = follower.wanted.keys
+        self._all[follower] = None
         if keys.prefix:
             known = self._by_prefix.setdefault(len(keys.start), {})
             known.setdefault(keys.start, {})[follower] = None
@@ -332,6 +354,7 @@ class Watches:
 
     def leave(self, follower: Follower) -> None:
         """Follow no longer."""
+        self._all.pop(follower, None)
         self._by_range.pop(follower, None)
         keys = follower.wanted.keys
         same = self._by_prefix.get(len(keys.start), {})
@@ -343,12 +366,13 @@ class Watches:
 
     def end(self) -> None:
         """The generation is not the one that answers any more."""
-        for follower in list(self._followers()):
+        for follower in list(self._all):
             follower.end()
 
-    def _followers(self) -> Iterator[Follower]:
-        by_prefix = chain.from_iterable(known.values() for known in self._by_prefix.values())
-        return chain(chain.from_iterable(by_prefix), self._by_range)
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for all of them, about; may be asked from another thread."""
+        return sum(follower.weight for follower in list(self._all))
 
 
 # One of the table's dicts a step: its keys with their entries, as they stood in one moment.

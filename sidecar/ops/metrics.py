@@ -161,6 +161,14 @@ METRICS: Final = (
         "Keys looked up, by answer: found, absent, unknown.",
     ),
     Family("sidecar_rpc_seconds", "histogram", ("method",), "seconds", "Duration of calls."),
+    Family("sidecar_watch_active", "gauge", _TABLE, "", "Watches of the served generation."),
+    Family(
+        "sidecar_watch_queued_bytes",
+        "gauge",
+        _TABLE,
+        "bytes",
+        "What waits for the watches of the served generation, about.",
+    ),
     Family(
         "sidecar_loop_lag_seconds",
         "gauge",
@@ -243,6 +251,10 @@ def _add_table(samples: _Samples, name: str, table: Served, now: float) -> None:
         samples["sidecar_bootstrap_seconds"].append(((name,), table.bootstrap_ms() / 1000))
     if table.view is not None:
         _add_view(samples, name, table.view, now)
+    watches = table.current.watches if table.current else None
+    samples["sidecar_watch_active"].append(((name,), len(watches or ())))
+    queued = watches.queued_bytes if watches else 0
+    samples["sidecar_watch_queued_bytes"].append(((name,), queued))
 
 
 def _add_view(samples: _Samples, name: str, view: View, now: float) -> None:

@@ -5,7 +5,7 @@ librdkafka's for the Kafka client. The types are strict: text becomes a number o
 where a source can hold nothing but text, and `sources` does that.
 
 What the contract documents and this version does not honour is refused by name, never
-ignored: a choice lists such values as `later`, and `NOT_YET` lists such settings.
+ignored: a choice lists such values as `later`.
 
 A setting in `SECRETS` has no repr, is in no dump, and can be given by the environment
 only; beside it stands a setting that names a file.
@@ -29,7 +29,6 @@ from ..core.served import Definition
 from .addresses import Address, check_listen, join_address, split_address, split_servers
 
 __all__ = [
-    "NOT_YET",
     "SECRETS",
     "Config",
     "KafkaSettings",
@@ -44,7 +43,6 @@ SECRETS: Final = {
     "kafka.sasl.password": "kafka.sasl.password.file",
     "kafka.ssl.key.password": "kafka.ssl.key.password.file",
 }
-NOT_YET: Final = frozenset(f"limits.{name}" for name in ("watches", "watch_bytes"))
 
 _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _Mechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -231,6 +229,12 @@ class Limits(_Section):
     )
     calls: Annotated[int, Field(ge=1)] = Field(
         1000, description="streams, scans and waits at a time"
+    )
+    watches: Annotated[int, Field(ge=0)] = Field(1000, description="watches at a time")
+    watch_bytes: Annotated[int, Field(ge=1024)] = Field(
+        8 * 1024 * 1024,
+        description="what may wait for one watch before it is cut, bytes; twice as much of each "
+        "table's past is kept for those who resume",
     )
     memory: Annotated[int, Field(ge=1 << 20)] | None = Field(
         None,

@@ -24,7 +24,6 @@ from pydantic import BaseModel
 from .document import Node, plain, read_document
 from .problems import Problem
 from .settings import (
-    NOT_YET,
     SECRETS,
     Config,
     KafkaSettings,
@@ -97,7 +96,7 @@ def _given(annotation: Any) -> Any:
 _TABLE: Final = _names(TableSettings)
 _SECTIONS: Final = {
     "kafka": _names(KafkaSettings),
-    "limits": _names(Limits) | dict.fromkeys((path.split(".")[1] for path in NOT_YET), str),
+    "limits": _names(Limits),
     "tls": _names(TlsSettings),
 }
 _ROOT: Final = _names(Config)
@@ -197,10 +196,8 @@ class _Walk:
                 f"{environment_name(path)}, not here",
                 node,
             )
-        elif name not in NOT_YET:
+        else:
             self.given[path] = Given(_value(node, annotation), node.origin)
-        elif node.value is not None:
-            self._problem(path, "this version does not have it yet", node)
 
     def _unknown(self, path: SettingPath, node: Node, names: Iterable[str]) -> None:
         self._problem(path, _unknown(path, names), node)
@@ -267,9 +264,6 @@ def from_environment(environ: Mapping[str, str], tables: Iterable[str]) -> Sourc
         path = known.get(variable) or _table_path(variable, tables, problems)
         if path is None:
             problems.append(_unknown_variable(variable, known))
-            continue
-        if dotted(path) in NOT_YET:
-            problems.append(Problem(dotted(path), "this version does not have it yet", variable))
             continue
         if path[0] != "tables" or _named(path[1], variable, given, problems):
             given[path] = Given(_from_text(text, path), variable)

@@ -86,7 +86,7 @@ def bad_freshness(name: str, problem: str) -> Refused:
     return Refused(Reason.BAD_FRESHNESS, f"{field}: {problem}", metadata={"field": field})
 
 
-def range_of(request: pb.ListRequest | pb.ScanRequest) -> KeyRange:
+def range_of(request: pb.ListRequest | pb.ScanRequest | pb.WatchRequest) -> KeyRange:
     """The keys that a request's filter selects.
 
     Raises:

@@ -51,6 +51,9 @@ class Limits:
         calls: most long calls (streams, scans, digests, waits) at a time. Short ones are
             answered in one go, so refusing them would cost as much as answering; gRPC
             itself stops at twice as many calls of any kind.
+        watches: most watches at a time.
+        watch_bytes: most that waits for one watch that does not read; twice as much of each
+            table's past is kept, so that one may resume.
         wait_ms: most that a call waits for its freshness bounds, and the default.
         decoded_bytes: memory for decoded values.
     """
@@ -59,6 +62,8 @@ class Limits:
     page: int = 1000
     message_bytes: int = 4 << 20
     calls: int = 1000
+    watches: int = 1000
+    watch_bytes: int = 8 << 20
     wait_ms: int = 5000
     decoded_bytes: int = 16 << 20
 

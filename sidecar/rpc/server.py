@@ -29,6 +29,7 @@ from .services import AdminService, CacheService
 from .sockets import CannotListen, UnixSocket, check_free, split_host_port
 from .tables import Tables
 from .waits import Waits
+from .watch import Watching
 
 __all__ = ["Server"]
 
@@ -89,7 +90,7 @@ class Server:
         lookups = Lookups(known, clock, limits, recorder, waits)
         ranges = Ranges(known, clock, limits, waits)
         self._services = (
-            CacheService(self._calls, lookups, ranges),
+            CacheService(self._calls, lookups, ranges, Watching(known, clock, limits)),
             AdminService(self._calls, known, self._readiness, waits, clock, info, limits),
         )
         self._running: _Running | None = None

@@ -16,13 +16,13 @@ from .about import table_info
 from .calls import Calls, Context, long_call, short_call
 from .checks import bad_freshness, bounds_of, open_gate
 from .digests import digest_of
-from .errors import not_yet
 from .lookups import Lookups
 from .ports import Limits, ServerInfo
 from .ranges import Ranges
 from .readiness import Readiness
 from .tables import Tables
 from .waits import Waits
+from .watch import Watching
 
 __all__ = ["AdminService", "CacheService"]
 
@@ -33,18 +33,20 @@ _LEAST_WATCH_MS: Final = 100
 
 
 class CacheService(cache_pb2_grpc.CacheServiceServicer):
-    """Lookups, pages and scans.
+    """Lookups, pages, scans and watches.
 
     Args:
         calls: those under way.
         lookups: answers by key.
         ranges: answers in order.
+        watching: follows what changes.
     """
 
-    def __init__(self, calls: Calls, lookups: Lookups, ranges: Ranges) -> None:
+    def __init__(self, calls: Calls, lookups: Lookups, ranges: Ranges, watching: Watching) -> None:
         self.calls = calls
         self._lookups = lookups
         self._ranges = ranges
+        self._watching = watching
 
     def _get(
         self, request: cache_pb2.GetRequest, context: Context
@@ -67,15 +69,15 @@ class CacheService(cache_pb2_grpc.CacheServiceServicer):
     def _scan(self, request: cache_pb2.ScanRequest, context: Context) -> Awaitable[None]:
         return self._ranges.scan(request, context)
 
-    async def _watch(self, _: cache_pb2.WatchRequest, __: Context) -> None:
-        raise not_yet("Watch")
+    def _watch(self, request: cache_pb2.WatchRequest, context: Context) -> Awaitable[None]:
+        return self._watching.watch(request, context)
 
     Get = short_call("Get", _get)
     MultiGet = short_call("MultiGet", _multi_get)
     Lookup = long_call("Lookup", _lookup, endless=True)
     List = short_call("List", _list)
     Scan = long_call("Scan", _scan)
-    Watch = long_call("Watch", _watch)
+    Watch = long_call("Watch", _watch, endless=True)
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):

@@ -1,7 +1,8 @@
-"""Page tokens: where the next page of a List begins.
+"""Tokens: where the next page of a List begins, and where a Watch goes on.
 
-A token holds the generation and the first key to look at, and a checksum over these
-and over the table and the range that they belong to. So it says which of two things is
+A token holds the generation and a place in it (of a page: the first key to look at; of a
+watch: the revision that was reached), and a checksum over these and over the use, the table
+and the range that they belong to. So it says which of two things is
 wrong with it: a token that was made up or changed, or that belongs to another request,
 does not match its checksum (BAD_TOKEN); one that is ours but older than the table's
 build names another generation (GENERATION_CHANGED), and the caller begins again.
@@ -10,7 +11,7 @@ It is validated but no secret, and gives no right: who can make one up can as we
 for the range. Nothing is kept on the server.
 
 Layout, before base64url without padding: version (1 byte), checksum (8), generation
-(8, big-endian), key.
+(8, big-endian), the place (a key, or 8 bytes, big-endian).
 """
 
 import hashlib
@@ -21,17 +22,20 @@ from typing import Final
 from ..core.errors import Reason, Refused
 from .checks import KeyRange
 
-__all__ = ["next_key", "token_for"]
+__all__ = ["next_key", "resume_point", "resume_token", "token_for"]
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct(">B8sQ")
 _U32: Final = struct.Struct(">I")
+_REVISION: Final = struct.Struct(">Q")
+# The fields of requests that hold them, which are their uses, too.
+_PAGE, _RESUME = "page_token", "resume_token"
+_FROM: Final = {_PAGE: "next_page_token", _RESUME: "the last one of the watch"}
 
 
 def token_for(table: str, bounds: KeyRange, generation: int, key: bytes) -> str:
     """The token of the page that begins at `key`."""
-    head = _HEAD.pack(_VERSION, _checksum(table, bounds, generation, key), generation)
-    return _text(head + key)
+    return _made(_PAGE, table, bounds, generation, key)
 
 
 def next_key(token: str, table: str, bounds: KeyRange, generation: int) -> bytes:
@@ -40,16 +44,7 @@ def next_key(token: str, table: str, bounds: KeyRange, generation: int) -> bytes
     Raises:
         Refused: BAD_TOKEN, GENERATION_CHANGED.
     """
-    try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        version, checksum, made_for = _HEAD.unpack_from(raw)
-    except (ValueError, struct.error):
-        raise _bad_token() from None
-    key = raw[_HEAD.size :]
-    ours = version == _VERSION and checksum == _checksum(table, bounds, made_for, key)
-    # The decoder skips what is not base64, so the text is compared, too.
-    if not ours or token != _text(raw):
-        raise _bad_token()
+    made_for, key = _read(_PAGE, token, table, bounds)
     if made_for != generation:
         raise Refused(
             Reason.GENERATION_CHANGED,
@@ -59,19 +54,53 @@ def next_key(token: str, table: str, bounds: KeyRange, generation: int) -> bytes
     return key
 
 
+def resume_token(table: str, bounds: KeyRange, generation: int, revision: int) -> str:
+    """The token of a watch that has sent all up to a revision."""
+    return _made(_RESUME, table, bounds, generation, _REVISION.pack(revision))
+
+
+def resume_point(token: str, table: str, bounds: KeyRange) -> tuple[int, int]:
+    """The generation and the revision behind which a watch goes on.
+
+    Raises:
+        Refused: BAD_TOKEN.
+    """
+    generation, place = _read(_RESUME, token, table, bounds)
+    return generation, _REVISION.unpack(place)[0]
+
+
+def _made(use: str, table: str, bounds: KeyRange, generation: int, place: bytes) -> str:
+    checksum = _checksum(use, table, bounds, generation, place)
+    return _text(_HEAD.pack(_VERSION, checksum, generation) + place)
+
+
+def _read(use: str, token: str, table: str, bounds: KeyRange) -> tuple[int, bytes]:
+    try:
+        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        version, checksum, generation = _HEAD.unpack_from(raw)
+    except (ValueError, struct.error):
+        raise _bad_token(use) from None
+    place = raw[_HEAD.size :]
+    ours = version == _VERSION and checksum == _checksum(use, table, bounds, generation, place)
+    # The decoder skips what is not base64, so the text is compared, too.
+    if not ours or token != _text(raw):
+        raise _bad_token(use)
+    return generation, place
+
+
 def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _checksum(table: str, bounds: KeyRange, generation: int, key: bytes) -> bytes:
-    parts = (table.encode(), *bounds, b"%d" % generation, key)
+def _checksum(use: str, table: str, bounds: KeyRange, generation: int, place: bytes) -> bytes:
+    parts = (use.encode(), table.encode(), *bounds, b"%d" % generation, place)
     text = b"".join(_U32.pack(len(part)) + part for part in parts)
     return hashlib.blake2b(text, digest_size=8).digest()
 
 
-def _bad_token() -> Refused:
+def _bad_token(use: str) -> Refused:
     return Refused(
         Reason.BAD_TOKEN,
-        "page_token is not one of this table and filter; pass next_page_token as it came",
-        metadata={"field": "page_token"},
+        f"{use} is not one of this table and filter; pass {_FROM[use]} as it came",
+        metadata={"field": use},
     )

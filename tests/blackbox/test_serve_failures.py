@@ -196,10 +196,6 @@ WRONG_FILES = {
         ("kafka.clientid", "unknown setting", "did you mean client.id", "sidecar.yaml"),
     ),
     "far": (GOOD + "zzz: 1\n", ("zzz", "unknown setting", "known here", "tables")),
-    "too new": (
-        GOOD + "limits: {watches: 100}\n",
-        ("limits.watches", "this version does not have it yet", "sidecar.yaml"),
-    ),
     "too new a format": (
         GOOD.replace("users: {}", "users: {format: avro}"),
         ("tables.users.format", "does not have avro yet", "bytes, utf8, json"),

@@ -135,17 +135,6 @@ async def test_what_is_not_honoured_yet_is_refused_by_its_name(method, field, gi
     assert failure.metadata == {"field": field}
 
 
-async def test_methods_that_are_not_there_yet_say_so():
-    async with serving(table("users")) as client:
-        calls = {
-            "Watch": client.cache.Watch(pb.WatchRequest()),
-        }
-        for name, call in calls.items():
-            failure = await refusal(call)
-            assert (failure.code, failure.reason) == (CODE.UNIMPLEMENTED, "NOT_YET")
-            assert failure.metadata == {"field": name}
-
-
 @pytest.mark.parametrize("method", ["Get", "MultiGet", "List", "Scan"])
 @pytest.mark.parametrize("given", [{"view": 99}, {"view": -1}, {"encoding": 3}, {"encoding": -1}])
 async def test_a_number_that_names_nothing_is_an_error(method, given):

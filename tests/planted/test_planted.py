@@ -82,7 +82,7 @@ BUGS = {
     "skip-uncounted": Bug(
         "I8", "a batch that is passed over is not counted",
         "core/view.py", "self._table.counters.skipped_batches += 1", "pass",
-        ("component/test_follower_generations.py", "passed_over"),
+        ("component/test_follower_bad_batches.py", "passed_over"),
     ),
     "position-goes-back": Bug(
         "I9", "a position goes back",
@@ -116,6 +116,37 @@ BUGS = {
         "rpc/lookups.py", "entries = reading.table.get_many(keys)",
         "entries = [(await asyncio.sleep(0), reading.table.get(key))[1] for key in keys]",
         ("component/test_rpc_lookups.py", "one_moment"),
+    ),
+    "resumed-backwards": Bug(
+        "I13", "what was missed comes in the wrong order",
+        "core/watch.py", "return newer[::-1]", "return newer",
+        ("unit/test_core_watch.py", "at_every_mark"),
+    ),
+    "resumed-with-a-gap": Bug(
+        "I14", "a watch goes on although what came between is gone",
+        "core/watch.py", "if not self._past.since <= revision <= self.view.table.revision:",
+        "if False:",
+        ("unit/test_core_watch.py", "no_longer_holds"),
+    ),
+    "progress-too-early": Bug(
+        "I15", "positions are told while entries are hidden only",
+        "rpc/sending.py", "if not view.table.swept:", "if False:",
+        ("component/test_rpc_watch.py", "hidden_only"),
+    ),
+    "snapshot-of-two-moments": Bug(
+        "I16", "changes come before the snapshot of their keys",
+        "core/watch.py", "if self.lagged or ahead:", "if self.lagged:",
+        ("unit/test_core_watch.py", "walk_meets_each_dict"),
+    ),
+    "filter-leaks": Bug(
+        "I17", "a watch of a range is told of every key",
+        "core/watch.py", "if key in follower.wanted.keys:", "if True:",
+        ("unit/test_core_watch.py", "of_no_other"),
+    ),
+    "slow-watch-kept": Bug(
+        "I18", "what waits for a watch has no bound",
+        "core/watch.py", "if self.weight > self.wanted.limit:", "if False:",
+        ("unit/test_core_watch.py", "falls_behind"),
     ),
     "re-created-unnoticed": Bug(
         "I19", "another topic of the same name is taken for the same",

@@ -146,7 +146,8 @@ def file(tmp_path, monkeypatch):
             "9999999999",
             "limits.message_bytes: expected at most 2147483647, got 9999999999",
         ),
-        ("LIMITS__WATCHES", "1", "limits.watches: this version does not have it yet"),
+        ("LIMITS__WATCHES", "-1", "limits.watches: expected at least 0, got -1"),
+        ("LIMITS__WATCH_BYTES", "1", "limits.watch_bytes: expected at least 1024, got 1"),
         ("LIMITS__BATCH_BYTES", "1", "limits.batch_bytes: expected at least 1024, got 1"),
     ],
 )
