@@ -533,3 +533,17 @@ async def test_a_change_that_no_message_can_hold_ends_it_with_its_key():
         fold(users, Rec(1, b"large", b"x" * 3000))
         refused = await following.refusal()
         assert (refused.reason, refused.metadata["key"]) == ("RESPONSE_TOO_LARGE", "large")
+
+
+async def test_more_at_once_than_may_wait_cuts_one_that_reads_too(caplog):
+    users = table("users", (b"a", b"1"))
+    async with watching(users, watch_bytes=200_000) as watch:
+        following = watch()
+        await following.until("progress")
+        fold(users, *(Rec(1 + n, b"%d" % n, b"x" * 5000) for n in range(100)))
+        refused = await following.refusal()
+        assert (refused.code, refused.reason) == (CODE.RESOURCE_EXHAUSTED, "WATCH_LAGGED")
+        async with asyncio.timeout(PLENTY_S):
+            while len(users.current.watches):
+                await asyncio.sleep(0.01)
+    assert [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")] == []
