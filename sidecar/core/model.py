@@ -25,6 +25,7 @@ __all__ = [
     "origin_of",
     "partition_of",
     "timestamp_type_of",
+    "weight_of",
 ]
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
@@ -38,6 +39,12 @@ ORIGIN: Final = 1
 OFFSET: Final = 2
 TIMESTAMP: Final = 3
 HEADERS: Final = 4
+
+
+def weight_of(entry: Entry) -> int:
+    """Bytes of its value and of its kept headers."""
+    headers = entry[HEADERS] if len(entry) > HEADERS else ()
+    return len(entry[VALUE]) + sum(len(name) + len(value or b"") for name, value in headers)
 
 
 def origin_of(partition: int, timestamp_type: int) -> int:

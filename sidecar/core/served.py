@@ -117,6 +117,12 @@ class Generation:
     fetched_bytes: int = 0
     watches: Watches | None = None
 
+    def memory_bytes(self) -> int:
+        """Estimate of what it holds; see `Served.memory_bytes`."""
+        table, watches = self.view.table, self.watches
+        kept = 0 if watches is None else watches.past_bytes + watches.queued_bytes
+        return len(table) * 146 + table.payload_bytes + kept
+
     def end(self) -> None:
         """It answers no longer."""
         if self.watches is not None:
@@ -288,10 +294,11 @@ class Served:
         """Estimate of the memory that the table's generations hold.
 
         CPython's objects: two bytes objects an entry (33 bytes each beside what they
-        hold, and 8 lost to alignment), 24 bytes of origin, and a dict's slot (about 40).
+        hold, and 8 lost to alignment), 24 bytes of origin, and a dict's slot (about 40). And
+        what is kept of its changes for watches.
         """
-        views = [generation.view for generation in (self.current, self.next) if generation]
-        return sum(len(view.table) * 146 + view.table.payload_bytes for view in views)
+        held = [generation for generation in (self.current, self.next) if generation]
+        return sum(generation.memory_bytes() for generation in held)
 
     @staticmethod
     def _why_stale(view: View, now: float) -> str:

@@ -21,10 +21,10 @@ given is the table at one revision; inside a round it is not.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .changes import SHARDS, Change, Why, shard_of
-from .model import OFFSET, ORIGIN, TIMESTAMP, VALUE, Entry, partition_of
+from .model import OFFSET, ORIGIN, TIMESTAMP, Entry, partition_of, weight_of
 from .stored import META, entry_of, offset_of, source_of
 from .view import View
 
@@ -45,8 +45,8 @@ class Keys(NamedTuple):
     end: bytes = b""
     prefix: bool = True
 
-    def __contains__(self, key: object) -> bool:
-        assert isinstance(key, bytes)  # noqa: S101
+    def holds(self, key: bytes) -> bool:
+        """It is one of them."""
         if self.prefix:
             return key.startswith(self.start)
         return self.start <= key and (not self.end or key < self.end)
@@ -75,7 +75,7 @@ class Event(NamedTuple):
     cause: tuple[int, int] | None
     why: Why
     crosses: bool
-    forms: dict[object, object]
+    forms: dict[tuple[int, int], Any]
 
     def __repr__(self) -> str:
         return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"
@@ -83,8 +83,8 @@ class Event(NamedTuple):
     @property
     def weight(self) -> int:
         """Bytes, about."""
-        value = 0 if self.entry is None else len(self.entry[VALUE])
-        return _OVERHEAD_BYTES + len(self.key) + value
+        held = 0 if self.entry is None else weight_of(self.entry)
+        return _OVERHEAD_BYTES + len(self.key) + held
 
     def behind(self, positions: Mapping[int, int]) -> bool:
         """It happened at or behind these positions (by partition, the next offset to read)."""
@@ -189,11 +189,6 @@ class Follower:
         return not self._open and not self._closed
 
     @property
-    def closing(self) -> bool:
-        """Nothing waits behind the round that is given: it ends at the table as it is now."""
-        return not self._open
-
-    @property
     def between(self) -> bool:
         """No round is begun: what was given is the table as it was when the last one closed."""
         return not self._closed
@@ -206,6 +201,7 @@ class _Past:
         events: the oldest first.
         since: the revision behind which all are here.
         positions: the same by partition.
+        weight: bytes, about.
     """
 
     def __init__(self, view: View, limit: int) -> None:
@@ -213,15 +209,15 @@ class _Past:
         self.since = view.table.revision
         self.positions = {number: known.position for number, known in view.progress.items()}
         self._limit = limit
-        self._weight = 0
+        self.weight = 0
 
     def keep(self, event: Event) -> None:
         """It has happened; what is too long past is let go."""
         self.events.append(event)
-        self._weight += event.weight
-        while self._weight > self._limit:
+        self.weight += event.weight
+        while self.weight > self._limit:
             oldest = self.events.popleft()
-            self._weight -= oldest.weight
+            self.weight -= oldest.weight
             self.since = oldest.revision
             partition, offset = oldest.cause or oldest.at[:2]
             self.positions[partition] = max(self.positions.get(partition, 0), offset + 1)
@@ -273,7 +269,7 @@ class Watches:
             for follower in known.get(key[:size], ()):
                 follower.put(event)
         for follower in self._by_range:
-            if key in follower.wanted.keys:
+            if follower.wanted.keys.holds(key):
                 follower.put(event)
 
     # Who follows
@@ -326,7 +322,7 @@ class Watches:
     def _resumed(self, events: Iterable[Event], wanted: Wanted) -> Follower:
         follower = Follower(wanted, SHARDS)
         for event in events:
-            if event.key in wanted.keys:
+            if wanted.keys.holds(event.key):
                 follower.put(event)
         return self._add(follower)
 
@@ -338,7 +334,7 @@ class Watches:
     def _walk(self, follower: Follower) -> "Walk":
         keys = follower.wanted.keys
         for shard in range(SHARDS):
-            words = [pair for pair in self.view.table.shard_words(shard) if pair[0] in keys]
+            words = [pair for pair in self.view.table.shard_words(shard) if keys.holds(pair[0])]
             follower.walked = shard + 1
             yield ((key, entry_of(word)) for key, word in words)
 
@@ -373,6 +369,11 @@ class Watches:
     def queued_bytes(self) -> int:
         """What waits for all of them, about; may be asked from another thread."""
         return sum(follower.weight for follower in list(self._all))
+
+    @property
+    def past_bytes(self) -> int:
+        """What is kept for those who resume, about."""
+        return self._past.weight
 
 
 # One of the table's dicts a step: its keys with their entries, as they stood in one moment.

@@ -154,6 +154,7 @@ class Feed:
         view.change(partition, lambda progress: progress.waits(wait, now, detail))
         if view.blocked is not was_blocked:
             self._setting.changed.ring()
+            self._setting.served.arrivals.wake()
 
     def added(self, partition: int, start: Start, asked_at: float) -> None:
         """The topic has another partition; the table stays as ready as it is."""

@@ -58,7 +58,6 @@ class Form:
         known = event.forms.get(self._name)
         if known is None:
             known = event.forms[self._name] = self._filled(event)
-        assert isinstance(known, pb.WatchEvent)  # noqa: S101
         return known
 
     def _filled(self, event: Event) -> pb.WatchEvent:
@@ -93,16 +92,25 @@ class Outlet(NamedTuple):
         return pb.WatchResponse(incarnation=incarnation, generation=generation)
 
     async def send(self, response: pb.WatchResponse) -> None:
-        """Write it.
+        """Write it; in parts where it is too large. The last part has its token.
 
         Raises:
-            Refused: RESPONSE_TOO_LARGE.
+            Refused: RESPONSE_TOO_LARGE, for one event.
         """
-        limit = self.message_bytes
-        if response.ByteSize() > limit:
-            largest = max(response.events, key=lambda event: event.ByteSize())
-            raise too_large(self.served, largest.upsert.key, response.ByteSize(), limit)
-        await self.context.write(response)
+        size, events = response.ByteSize(), response.events
+        if size <= self.message_bytes:
+            await self.context.write(response)
+            return
+        if len(events) < 2:
+            gone = events[0].WhichOneof("event") == "deletion"
+            key = events[0].deletion.key if gone else events[0].upsert.key
+            raise too_large(self.served, key, size, self.message_bytes)
+        first, rest = self.response(), self.response()
+        first.events.extend(events[: len(events) // 2])
+        rest.events.extend(events[len(events) // 2 :])
+        rest.resume_token = response.resume_token
+        await self.send(first)
+        await self.send(rest)
 
 
 class _Mark(NamedTuple):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
 from .._pb import cache_pb2 as pb
+from ..core.bounds import Bounds
 from ..core.errors import Reason, Refused
 from ..core.served import Generation, Served
 from ..core.view import View
@@ -56,7 +57,7 @@ class Watching:
 
         Raises:
             Refused: as a lookup; BAD_TOKEN, BAD_FILTER, BAD_RANGE, BAD_REQUEST;
-                TOO_MANY_WATCHES; RESUME_EXPIRED, INCARNATION_MISMATCH.
+                TOO_MANY_WATCHES, WATCH_LAGGED; RESUME_EXPIRED, INCARNATION_MISMATCH.
         """
         if self._active >= self.limits.watches:
             raise Refused(
@@ -108,20 +109,34 @@ class _Call:
                 start = "snapshot"
 
     async def _reset(self, reason: Reason) -> None:
-        """Tell the client to forget what it holds, at once; wait until there is more to tell."""
+        """Tell the client to forget what it holds, at once; wait until there is more to tell.
+
+        Raises:
+            Refused: TABLE_FAILED, where that needs an operator.
+        """
         built = self._served.current or self._served.next
-        following = built.view.identity[1] if built else 0
-        reset = pb.WatchReset(reason=reason, generation=following)
-        await self._context.write(pb.WatchResponse(events=[pb.WatchEvent(reset=reset)]))
+        incarnation, generation = built.view.identity if built else (0, 0)
+        reset = pb.WatchEvent(reset=pb.WatchReset(reason=reason, generation=generation))
+        response = pb.WatchResponse(events=[reset], incarnation=incarnation, generation=generation)
+        await self._context.write(response)
         arrivals, woken = self._served.arrivals, asyncio.Event()
         wake = woken.set
-        while not self._served.ready:
+        while not self._answers():
             woken.clear()
             arrivals.when(wake, None)
             try:
                 await woken.wait()
             finally:
                 arrivals.forget(wake)
+
+    def _answers(self) -> bool:
+        try:
+            self._served.read(self._watching.clock())
+        except Refused as refused:
+            if refused.reason is Reason.TABLE_FAILED:
+                raise
+            return False
+        return True
 
     async def _follow(self, start: str) -> NoReturn:
         """Follow the generation that answers."""
@@ -184,17 +199,7 @@ class _Call:
 
     def _positions(self, view: View) -> Mapping[int, int]:
         after = self._request.after
-        if after.incarnation not in {0, view.identity[0]}:
-            raise Refused(
-                Reason.INCARNATION_MISMATCH,
-                f"table {view.name!r} holds incarnation {view.identity[0]} of its topic, the "
-                f"positions belong to {after.incarnation}: they say nothing of this one",
-                metadata={
-                    "table": view.name,
-                    "incarnation": str(view.identity[0]),
-                    "asked": str(after.incarnation),
-                },
-            )
+        view.read(self._watching.clock(), Bounds(incarnation=after.incarnation or None))
         return {one.partition: one.offset for one in after.next_offsets}
 
 

@@ -3,24 +3,16 @@
 import hashlib
 from collections import defaultdict
 from itertools import count
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.records import Rec
 
 from sidecar.core.changes import SHARDS, shard_of
 from sidecar.core.digest import ALGORITHM, Digest, DigestBuild, entry_hash
 from sidecar.core.model import origin_of
 from sidecar.core.table import Table
-
-
-class Rec(NamedTuple):
-    offset: int
-    key: bytes
-    value: bytes | None
-    timestamp: int = 0
-    headers: list = []  # noqa: RUF012 (never changed)
 
 
 def keys_in(shard, number):

@@ -1,23 +1,15 @@
 """Ordered pages are slices of the sorted keys, however building and writing interleave."""
 
 from itertools import count
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import Rec
 
 from sidecar.core.changes import SHARDS, shard_of
 from sidecar.core.ordered import OrderedKeys, prefix_end
 from sidecar.core.table import Table
-
-
-class Rec(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 0
-    headers: list = []  # noqa: RUF012 (never changed)
 
 
 def built(table):

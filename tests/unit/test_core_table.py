@@ -2,11 +2,11 @@
 
 import sys
 from itertools import islice
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import Rec
 
 from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.model import (
@@ -21,14 +21,6 @@ from sidecar.core.model import (
 )
 from sidecar.core.stored import offset_of, source_of
 from sidecar.core.table import Table
-
-
-class Rec(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 0
-    headers: list = []  # noqa: RUF012 (never changed)
 
 
 def table_of(*pairs, **options):

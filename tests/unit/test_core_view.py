@@ -1,7 +1,6 @@
 """One generation: its way in against a plain model of the log, and its gate by example."""
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -13,20 +12,13 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from support.records import Rec
 
 from sidecar.core.bounds import Bounds
 from sidecar.core.errors import Reason, Refused
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.core.progress import Progress, Wait
 from sidecar.core.view import View
-
-
-class Rec(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 0
-    headers: list = []  # noqa: RUF012 (never changed)
 
 
 class UndecodableError(Exception):

@@ -2,11 +2,11 @@
 
 import random
 from itertools import count
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.records import Rec
 
 from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
@@ -18,14 +18,6 @@ KEYS = [b"", b"a", b"ab", b"abc", b"b", b"\xff", *(b"key-%d" % n for n in range(
 FILTERS = [Keys(), Keys(b"a"), Keys(b"key-"), Keys(b"abc"), Keys(b"a", b"b", prefix=False),
            Keys(b"key-2", b"", prefix=False)]  # fmt: skip
 PLENTY = 1 << 30
-
-
-class Rec(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp: int = 0
-    headers: list = []  # noqa: RUF012 (never changed)
 
 
 class Log:
@@ -70,7 +62,7 @@ class Log:
         self.chance.choice([self.write] * 12 + [self.fall, self.lose])()
 
     def holds(self, keys):
-        return {key: self.table.get(key) for key in self.table if key in keys}
+        return {key: self.table.get(key) for key in self.table if keys.holds(key)}
 
 
 class Mirror:
@@ -105,7 +97,7 @@ class Mirror:
         """A step of the walk, or some events."""
         if self.walk is not None and self.follower.walked < SHARDS:
             for key, entry in next(self.walk):
-                assert key in self.wanted.keys
+                assert self.wanted.keys.holds(key)
                 self.held[key] = entry
             return
         self.drain(self.log.chance.randint(1, 3))
@@ -118,7 +110,7 @@ class Mirror:
             self.mark()
 
     def meet(self, event):
-        assert event.key in self.wanted.keys
+        assert self.wanted.keys.holds(event.key)
         if event.entry is None:
             self.held.pop(event.key, None)
         else:
@@ -176,7 +168,7 @@ def test_a_follower_is_told_of_the_keys_that_it_wants_in_order_and_of_no_other(k
     for number in range(40):
         log.write(KEYS[number % len(KEYS)], b"%d" % number, 0)
     given = changes_of(log, follower)
-    wanted = [n for n in range(40) if KEYS[n % len(KEYS)] in keys]
+    wanted = [n for n in range(40) if keys.holds(KEYS[n % len(KEYS)])]
     assert [value for _, _, value in given] == [b"%d" % number for number in wanted]
     revisions = [revision for revision, _, _ in given]
     assert revisions == sorted(set(revisions))
@@ -286,7 +278,7 @@ def test_what_the_log_no_longer_holds_cannot_be_resumed():
     mirror.resume("positions")
     for number in range(30):
         log.write(b"key-%d" % number, b"x" * 100, number % 2)
-    assert log.watches._past._weight <= 3000
+    assert log.watches.past_bytes <= 3000
     for by in ("revision", "positions"):
         with pytest.raises(Expired):
             mirror.resume(by)
