@@ -18,8 +18,11 @@ from pathlib import Path
 
 from . import __version__
 from .core.model import Fetched
-from .core.served import Served
+from .core.rule import Rule
+from .core.served import Definition, Served
 from .follower import Bell, Follower, Policy, Rebuild, Setting
+from .formats import FORMATS
+from .formats import rule_of as rule_for
 from .kafka.cluster import Cluster
 from .kafka.errors import leaves_of
 from .kafka.examine import Examined
@@ -39,7 +42,16 @@ from .rpc.ports import Limits, ServerInfo, Tls
 from .rpc.server import Server
 from .rpc.sockets import CannotListen
 
-__all__ = ["Ended", "Sidecar", "boottime", "examine", "kafka_settings", "read_log", "serve"]
+__all__ = [
+    "Ended",
+    "Sidecar",
+    "boottime",
+    "examine",
+    "kafka_settings",
+    "read_log",
+    "rule_of",
+    "serve",
+]
 
 _log = logging.getLogger("sidecar.app")
 
@@ -134,6 +146,7 @@ class Sidecar:
                     count_error=self._observed.recorder.broker_error,
                     policy=_policy(self._config.tables[name]),
                     budget=budget,
+                    rule_of=rule_of,
                 )
                 tasks.create_task(Follower(setting).run())
 
@@ -183,6 +196,16 @@ def read_log(
 async def examine(config: Config, topic: str, *, limit_s: float) -> Examined:
     """Gather what the brokers tell of a topic; as `kafka.examine.examine`."""
     return await examine_topic(kafka_settings(config), topic, boottime, limit_s=limit_s)
+
+
+def rule_of(definition: Definition) -> Rule | None:
+    """What a table's definition makes of the records of its log; None: leaves them as they are."""
+    return rule_for(definition.load, FORMATS[definition.format], wall_ms)
+
+
+def wall_ms() -> int:
+    """Milliseconds since the Unix epoch, which records' timestamps are compared with."""
+    return time.time_ns() // 1_000_000
 
 
 def kafka_settings(config: Config) -> KafkaSettings:

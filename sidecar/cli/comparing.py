@@ -12,6 +12,7 @@ to all the time, those of the digest are below that end by then.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.digest import ALGORITHM, Digest
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "compare"]
 
+# Entries that grow too old for their table within this time are not compared.
+_AGING_MS = 10_000
 _GRACE_S = 2.0
 _PAUSE_S = 0.1
 _ATTEMPTS = 3
@@ -100,6 +103,8 @@ def _compare(client: "Client", subject: Subject, read_log: ReadLog) -> Outcome:
             ABSENT,
         )
     comparison = Comparison(fold, span.starts)
+    if subject.rule is not None:
+        comparison.aging = partial(subject.rule.ages_within, span_ms=_AGING_MS)
     proved = digests_agree(stated, fold)
     if not proved:
         comparison.check(_claims(client, subject, digest))

@@ -8,9 +8,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..core.counters import Counters
 from ..core.model import Fetched
+from ..core.rule import Rule
+from ..core.served import Definition
 from .brokers import brokers_of, served_config
 from .failure import CANNOT_CONNECT, SERVER_ERROR, Failed
 from .progress import ReadingProgress
@@ -75,12 +78,16 @@ class ReadLog(Protocol):
 
 
 class Subject(NamedTuple):
-    """What is compared: a table of a sidecar, its topic, and how to reach that."""
+    """What is compared: a table of a sidecar, its topic, and how to reach that.
+
+    `rule` is that through which the table sees its topic; None: as it is.
+    """
 
     table: str
     topic: str
     config: "Config"
     headers: bool
+    rule: Rule | None = None
 
 
 class LogMoved(Failed):
@@ -99,9 +106,34 @@ def subject_of(
     known = client.table(table)
     served = served_config(client)
     topic = topic or known.topic
-    headers = bool(served.get("tables", {}).get(known.name, {}).get("headers", False))
+    settings = served.get("tables", {}).get(known.name, {})
     config = brokers_of(served, path, servers, {known.name: topic})
-    return Subject(known.name, topic, config, headers)
+    rule = _rule_of(known.name, settings)
+    return Subject(known.name, topic, config, bool(settings.get("headers", False)), rule)
+
+
+def _rule_of(table: str, settings: Mapping[str, Any]) -> Rule | None:
+    """The rule by which a running sidecar loads a table.
+
+    Raises:
+        Failed: it is not one that this version knows.
+    """
+    from pydantic import ValidationError
+
+    from ..app import rule_of
+    from ..ops.config import TableSettings
+
+    try:
+        known = TableSettings.model_validate({"topic": "-", **settings})
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+        raise Failed(
+            f"the sidecar's table {escaped_text(table)} has settings that this version does not "
+            f"know ({names}): use the sidecar's own version",
+            SERVER_ERROR,
+        ) from error
+    load = known.load()
+    return rule_of(Definition(name=table, topic=known.topic, format=known.format, load=load))
 
 
 def read(read_log: ReadLog, subject: Subject, fold: Fold, since: Mapping[int, int]) -> LogSpan:
@@ -145,11 +177,11 @@ async def _read(
         since=since,
         on_begin=lambda *given: spans.append(LogSpan(*given)),
     )
-    progress = ReadingProgress(subject.topic)
+    progress, rule = ReadingProgress(subject.topic), subject.rule
     try:
         async with aclosing(parts):
             while (part := await _next(parts)) is not None:
-                fold.add(part)
+                fold.add(part if rule is None else rule.fetched(part, Counters()))
                 progress.show(fold.reached, {**spans[0].starts, **since}, spans[0].ends)
     finally:
         progress.clear()

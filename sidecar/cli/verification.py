@@ -25,7 +25,7 @@ The fold is a plain dict, not `core.table`: it shall not share the faults it loo
 This module does no I/O.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -173,7 +173,9 @@ class Comparison:
         starts: first kept offsets, as the reading found them.
         suspects: keys that differ unless the log, read on, supersedes them.
         differing: keys that differ whatever the log holds further on.
-        not_comparable: entries that moved on, or whose record is gone from the log.
+        not_comparable: entries that moved on, or whose record is gone from the log, or grows too
+            old for the table just now.
+        aging: whether a record of this timestamp does so.
     """
 
     fold: LogFold
@@ -181,6 +183,7 @@ class Comparison:
     suspects: dict[bytes, Difference] = field(default_factory=dict)
     differing: dict[bytes, Difference] = field(default_factory=dict)
     not_comparable: int = 0
+    aging: Callable[[int], bool] = lambda _: False
     _seen: set[bytes] = field(default_factory=set)
 
     def check(self, claims: Iterable[Claim]) -> None:
@@ -191,7 +194,7 @@ class Comparison:
 
     def _check(self, claim: Claim) -> None:
         number, offset = claim.partition, claim.offset
-        if offset >= self.fold.positions.get(number, 0):
+        if offset >= self.fold.positions.get(number, 0) or self.aging(claim.timestamp):
             self.not_comparable += 1
             return
         kept = self.fold.kept.get(number, {}).get(claim.key)
@@ -222,7 +225,7 @@ class Comparison:
             for key, kept in keys.items():
                 if kept.value is None or key in self._seen:
                     continue
-                if kept.offset < starts_now.get(number, 0):
+                if kept.offset < starts_now.get(number, 0) or self.aging(kept.timestamp):
                     self.not_comparable += 1
                     continue
                 why = f"the sidecar lacks it; the log has it at offset {kept.offset}"

@@ -11,7 +11,9 @@ stretch, and is no matter here.
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from .counters import Counters
 from .model import Record
+from .rule import Rule
 from .stored import is_tombstone, offset_of, source_of, stored_of
 from .table import Table
 
@@ -24,11 +26,13 @@ class Confirmation:
     Args:
         table: settled.
         ends: by partition; its position when the reading began.
+        rule: through which the table sees the log; None: as it is.
     """
 
-    def __init__(self, table: Table, ends: Mapping[int, int]) -> None:
+    def __init__(self, table: Table, ends: Mapping[int, int], rule: Rule | None = None) -> None:
         self._table = table
         self._ends = dict(ends)
+        self._rule = rule
         self._doubtful: dict[int, set[bytes]] = {number: set() for number in ends}
 
     def collect(self, limit: int) -> Iterator[None]:
@@ -44,6 +48,8 @@ class Confirmation:
 
     def meet(self, partition: int, records: Iterable[Record]) -> None:
         """Compare records of one partition, in offset order."""
+        if self._rule is not None:
+            records = self._rule.records(records, Counters())
         table, end, doubtful = self._table, self._ends[partition], self._doubtful[partition]
         for record in records:
             key = record.key

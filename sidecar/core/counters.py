@@ -25,6 +25,8 @@ class Counters:
         expired: entries that the log's start has passed.
         missed_tombstones: entries whose tombstone was cleaned away before it was read.
         skipped_batches: that could not be read.
+        turned_away: records that the table's rule has no use for.
+        aged: entries that were as old as the table's rule allows.
     """
 
     records: int = 0
@@ -34,3 +36,5 @@ class Counters:
     expired: int = 0
     missed_tombstones: int = 0
     skipped_batches: int = 0
+    turned_away: int = 0
+    aged: int = 0

@@ -77,7 +77,7 @@ class DigestBuild:
             self._shard += 1
             if self._shard >= SHARDS:
                 return False
-            self._pending = self._table.shard_keys(self._shard)
+            self._pending = list(dict(self._table.shard_words(self._shard)))
         chunk, self._pending = self._pending[-limit:], self._pending[:-limit]
         for key in chunk:
             entry = self._table.get(key)

@@ -52,7 +52,7 @@ class OrderedKeys:
         """Sort one more of the table's dicts; before that, settle a part of the table."""
         if self._table.settle(_SETTLED_AT_ONCE):
             return
-        self._runs.append(sorted(self._table.shard_keys(len(self._runs))))
+        self._runs.append(sorted(dict(self._table.shard_words(len(self._runs)))))
 
     def page(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         """Up to `limit` keys with start <= key < end, in order; an empty end is no end."""

@@ -124,6 +124,10 @@ class Partitions:
         if not words:
             self._several.pop(key, None)
 
+    def forget(self, key: bytes) -> None:
+        """Forget what all partitions said of a key."""
+        self._several.pop(key, None)
+
     def hear(self, key: bytes, held: bytes | None, said: bytes) -> bytes:
         """Note what a partition says of a key that several hold from now on.
 

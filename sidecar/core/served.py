@@ -15,13 +15,15 @@ from a topic that is gone, or another one, never answers again.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
 from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
+from .model import Fetched
 from .progress import Wait
+from .rule import Load, Rule
 from .view import Reading, View
 from .watch import Watches
 
@@ -59,6 +61,8 @@ class Definition:
         min_entries: with fewer it does not become ready.
         stale_after_ms: from this staleness on it is STALE.
         isolation: read_committed or read_uncommitted.
+        load: which records it takes, and how much of each.
+        indexes: by which JSON paths entries are found, each with its name.
     """
 
     name: str
@@ -69,11 +73,16 @@ class Definition:
     min_entries: int = 0
     stale_after_ms: int = 5000
     isolation: str = "read_committed"
+    load: Load = field(default_factory=Load)
+    indexes: tuple[tuple[str, str], ...] = ()
 
     @property
     def hash(self) -> str:
         """Digest of all that decides which entries the table holds."""
-        return hashlib.sha256(f"1 isolation={self.isolation}".encode()).hexdigest()[:16]
+        words = [f"1 isolation={self.isolation}"]
+        words += [str(self.load)] if self.load else []
+        words += [f"format={self.format}"] if self.load.looks_inside else []
+        return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 
 class Source(NamedTuple):
@@ -108,6 +117,7 @@ class Generation:
         ready: the same; 0: not yet.
         fetched_bytes: of record batches.
         watches: who follows it; None: nobody ever did.
+        rule: through which its log is read; None: as it is.
     """
 
     source: Source
@@ -116,6 +126,13 @@ class Generation:
     ready: float = 0.0
     fetched_bytes: int = 0
     watches: Watches | None = None
+    rule: Rule | None = None
+
+    def seen(self, fetched: Fetched) -> Fetched:
+        """A part of the log as the table is told it."""
+        if self.rule is None:
+            return fetched
+        return self.rule.fetched(fetched, self.view.table.counters)
 
     def memory_bytes(self) -> int:
         """Estimate of what it holds; see `Served.memory_bytes`."""

@@ -22,11 +22,13 @@ __all__ = [
     "ORIGIN_SHIFT",
     "entry_of",
     "is_tombstone",
+    "is_turned_away",
     "offset_of",
     "payload_of",
     "rank_of",
     "source_of",
     "stored_of",
+    "timestamp_of",
     "value_of",
 ]
 
@@ -35,6 +37,8 @@ META: Final = struct.Struct("<qqq")
 ORIGIN_SHIFT: Final = 32
 _TOMBSTONE: Final = 1 << 31
 _SIZE_MASK: Final = _TOMBSTONE - 1
+# Of a tombstone: the record has a value, which is not for the table.
+_TURNED_AWAY: Final = 1 << 30
 # Where that mark's byte stands, for a glance at it.
 _MARK_AT, _TOMBSTONE_BYTE = -5, 0x7F
 
@@ -43,7 +47,8 @@ def stored_of(record: Record, origin: int, *, keep_headers: bool) -> bytes:
     """A record that has a key, as it is kept."""
     tail = origin << ORIGIN_SHIFT
     if record.value is None:
-        return META.pack(record.offset, record.timestamp, tail | _TOMBSTONE)
+        turned_away = _TURNED_AWAY if getattr(record, "turned_away", False) else 0
+        return META.pack(record.offset, record.timestamp, tail | _TOMBSTONE | turned_away)
     if not keep_headers or not record.headers:
         return record.value + META.pack(record.offset, record.timestamp, tail)
     headers = marshal.dumps(tuple(record.headers))
@@ -70,6 +75,18 @@ def value_of(stored: bytes) -> bytes:
 def is_tombstone(stored: bytes) -> bool:
     """Whether it stands for a key's removal."""
     return stored[_MARK_AT] > _TOMBSTONE_BYTE
+
+
+def is_turned_away(stored: bytes) -> bool:
+    """Whether it stands for a record whose value is not for the table."""
+    tail: int = META.unpack_from(stored, len(stored) - META.size)[2]
+    return is_tombstone(stored) and bool(tail & _TURNED_AWAY)
+
+
+def timestamp_of(stored: bytes) -> int:
+    """The timestamp of its record, milliseconds since the Unix epoch."""
+    timestamp: int = META.unpack_from(stored, len(stored) - META.size)[1]
+    return timestamp
 
 
 def source_of(stored: bytes) -> int:

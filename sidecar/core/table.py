@@ -264,14 +264,20 @@ class Table:
         shard = self._shards[hash(key) >> _SHIFT & _MASK]
         if not self._partitions.fell(old) or shard.get(key) is not old:
             return
-        new = self._partitions.weigh(key, None)
         self.counters.expired += 1
-        if new is None or is_tombstone(new):
-            del shard[key]
-            new = None
-        else:
+        self._replace(key, self._partitions.weigh(key, None), Why.LOG_START)
+
+    def _replace(self, key: bytes, new: bytes | None, why: Why) -> None:
+        """Put in the place of an entry what holds now, by no record's work."""
+        shard = self._shards[hash(key) >> _SHIFT & _MASK]
+        old = shard.get(key)
+        if new is not None and not is_tombstone(new):
             shard[key] = new
-        self._tell(key, old, new, None, Why.LOG_START)
+        elif shard.pop(key, None) is None:
+            return
+        else:
+            new = None
+        self._tell(key, old, new, None, why)
 
     def _join(self, key: bytes, word: bytes) -> None:
         """Bring in what one partition said of a key during the bootstrap."""
@@ -341,15 +347,16 @@ class Table:
             return
         self.counters.missed_tombstones += 1
         self._partitions.retract(key, partition)
-        shard = self._shards[hash(key) >> _SHIFT & _MASK]
-        old = shard.get(key)
+        old = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
         new = self._partitions.weigh(key, None if old is word else old)
-        if new is None or is_tombstone(new):
-            if shard.pop(key, None) is not None and old is not None:
-                self._tell(key, old, None, None, Why.MISSED_TOMBSTONE)
-        elif new is not old:
-            shard[key] = new
-            self._tell(key, old, new, None, Why.MISSED_TOMBSTONE)
+        if new is not old:
+            self._replace(key, new, Why.MISSED_TOMBSTONE)
+
+    def expire(self, key: bytes) -> None:
+        """Its entry is too old, and so is what other partitions said of it: that is older."""
+        self._partitions.forget(key)
+        self.counters.aged += 1
+        self._replace(key, None, Why.TABLE_RULE)
 
     @property
     def payload_bytes(self) -> int:
@@ -367,12 +374,8 @@ class Table:
         """Keys that several partitions hold; those not settled yet are not counted."""
         return self._partitions.several
 
-    def shard_keys(self, shard: int) -> list[bytes]:
-        """The keys of one of the table's dicts, in no order; of a settled table."""
-        return list(self._shards[shard])
-
     def shard_words(self, shard: int) -> list[tuple[bytes, bytes]]:
-        """The same with what is stored."""
+        """The keys of one of its dicts with what is stored, in no order; of a settled table."""
         return list(self._shards[shard].items())
 
     def observe(self, observer: Observer) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from .changes import SHARDS, Change, Why, shard_of
 from .model import OFFSET, ORIGIN, TIMESTAMP, Entry, partition_of, weight_of
-from .stored import META, entry_of, offset_of, source_of
+from .stored import entry_of, is_turned_away, offset_of, source_of, timestamp_of
 from .view import View
 
 __all__ = ["Event", "Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
@@ -94,6 +94,8 @@ class Event(NamedTuple):
 
 def _event_of(change: Change, position: Callable[[int], int]) -> Event:
     revision, _, key, old, entry, by, why = change
+    if by is not None and is_turned_away(by):
+        why = Why.TABLE_RULE
     places = [_place(each) for each in (old, entry) if each is not None]
     at = places[0] if by is None else _place_of(by)
     cause = None
@@ -385,5 +387,4 @@ def _place(entry: Entry) -> tuple[int, int, int]:
 
 
 def _place_of(word: bytes) -> tuple[int, int, int]:
-    timestamp: int = META.unpack_from(word, len(word) - META.size)[1]
-    return source_of(word), offset_of(word), timestamp
+    return source_of(word), offset_of(word), timestamp_of(word)

@@ -15,7 +15,7 @@ from itertools import islice
 from ..core.confirm import Confirmation
 from ..core.model import Fetched
 from ..core.progress import Leader, Wait
-from ..core.view import View
+from ..core.served import Generation
 from ..kafka.cluster import Cluster
 from ..kafka.errors import BadBatch, KafkaFault
 from ..kafka.reader import Reader
@@ -37,7 +37,7 @@ class Confirmer:
     Args:
         cluster: that holds the topic.
         topic: that is read.
-        view: of the generation.
+        generation: which.
         clock: seconds, CLOCK_BOOTTIME.
         skips_bad: batches that cannot be read are passed over.
     """
@@ -46,14 +46,15 @@ class Confirmer:
         self,
         cluster: Cluster,
         topic: Topic,
-        view: View,
+        generation: Generation,
         clock: Callable[[], float],
         *,
         skips_bad: bool,
     ) -> None:
         self._cluster = cluster
         self.topic = topic
-        self._view = view
+        self._rule = generation.rule
+        self._view = generation.view
         self._clock = clock
         self._skips_bad = skips_bad
         # The leader under which a partition was last read as a whole, the bootstrap included.
@@ -85,7 +86,7 @@ class Confirmer:
         )  # fmt: skip
         ends = {number: view.progress[number].position for number in numbers}
         starts = {number: self._start(number, end) for number, end in ends.items()}
-        confirmation = Confirmation(view.table, ends)
+        confirmation = Confirmation(view.table, ends, self._rule)
         for _ in confirmation.collect(_SLICE):
             await asyncio.sleep(0)
         sink = _Rereading(

@@ -25,6 +25,7 @@ from ..kafka.errors import BadBatch
 from ..kafka.reader import Reader
 from ..kafka.topic import Start, Topic
 from ..ops.logs import event
+from .aging import age
 from .confirming import DETAIL, Confirmer
 from .setting import OverBudget, Policy, Setting, Stalled
 
@@ -65,7 +66,7 @@ class Feed:
         self._confirmer = Confirmer(
             setting.cluster,
             topic,
-            generation.view,
+            generation,
             setting.clock,
             skips_bad=setting.policy.skip_bad_batches,
         )
@@ -83,6 +84,7 @@ class Feed:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tidy())
             tasks.create_task(self._watch())
+            tasks.create_task(age(self._generation))
             self._check_ready()
             await Reader(setting.cluster, self._confirmer.topic, self, setting.clock).run()
 
@@ -97,7 +99,7 @@ class Feed:
         await self._until_there_is_memory()
         limit = _TAIL_SLICE if view.ready else _SLICE
         try:
-            for applied in view.fold(fetched, limit):
+            for applied in view.fold(self._generation.seen(fetched), limit):
                 self._room -= max(applied, _LEAST)
                 if self._room <= 0:
                     self._room = limit
@@ -332,7 +334,7 @@ def generation_of(setting: Setting, topic: Topic) -> Generation:
         min_entries=definition.min_entries,
     )
     view.topology_as_of = topic.listed_at
-    return Generation(source, view, setting.clock())
+    return Generation(source, view, setting.clock(), rule=setting.rule_of(definition))
 
 
 def _progress(number: int, start: Start, asked_at: float, keep_s: float | None) -> Progress:

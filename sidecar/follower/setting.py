@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..core.served import Served
+from ..core.rule import Rule
+from ..core.served import Definition, Served
 from ..kafka.cluster import Cluster
 from ..ops.memory import Budget
 
@@ -66,6 +67,7 @@ class Setting:
         count_error: told the name of each broker error.
         policy: of the table.
         budget: of memory, for the whole process.
+        rule_of: what a definition makes of the log's records; None: leaves them as they are.
     """
 
     served: Served
@@ -75,6 +77,7 @@ class Setting:
     count_error: Callable[[str], None]
     policy: Policy = Policy()
     budget: Budget = field(default_factory=Budget)
+    rule_of: Callable[[Definition], Rule | None] = lambda _: None
 
 
 class OverBudget(Exception):  # noqa: N818 (a refusal, by our own rule)

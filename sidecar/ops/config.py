@@ -229,14 +229,28 @@ def _shown(value: Any) -> str:
 
 
 def _with_origin(problem: Problem, given: Mapping[SettingPath, Given]) -> Problem:
-    source = given.get(_path(problem.path))
-    return problem._replace(origin=source.origin) if source and not problem.origin else problem
+    sources = [source for path, source in given.items() if dotted(path) == problem.path]
+    known = sources and not problem.origin
+    return problem._replace(origin=sources[0].origin) if known else problem
 
 
 def _concerns(known: str, path: str) -> bool:
     """A problem that is known already is, or stands above or below, this one."""
     known = known.partition("[")[0]
     return known == path or known.startswith(path + ".") or path.startswith(known + ".")
+
+
+def _check_table(path: str, table: TableSettings) -> Iterator[Problem]:
+    if table.filter_any_of and table.filter_path is None:
+        yield Problem(
+            f"{path}.filter_any_of", "needs filter_path, which says where in the values to look"
+        )
+    for name in ("filter_path", "project", "indexes"):
+        if getattr(table, name) and table.format == "bytes":
+            yield Problem(
+                f"{path}.{name}",
+                "looks inside the values, whose format is bytes: set format to what they are",
+            )
 
 
 def _check_together(config: Config) -> Iterator[Problem]:
@@ -247,6 +261,8 @@ def _check_together(config: Config) -> Iterator[Problem]:
         yield Problem("tables", "expected at least one table, got none")
     yield from _check_login(config)
     yield from _check_files(config)
+    for name, table in config.tables.items():
+        yield from _check_table(f"tables.{name}", table)
     wide = [address for address in config.listen if not is_loopback(address)]
     if wide and config.tls is None:
         yield Problem(

@@ -119,7 +119,8 @@ METRICS: Final = (
         ("table", "kind"),
         "",
         "Records read by the served generation: change, unchanged (told apart once it is ready), "
-        "tombstone, null_key (left out).",
+        "tombstone, null_key (left out), turned_away (the table's filter or expiry has no use for "
+        "it).",
     ),
     Family(
         "sidecar_entries_dropped_total",
@@ -127,7 +128,8 @@ METRICS: Final = (
         ("table", "reason"),
         "",
         "Entries that went without a tombstone: expired (the log begins behind them now), "
-        "missed_tombstone (it was compacted away before it was read).",
+        "missed_tombstone (it was compacted away before it was read), aged (the table's "
+        "expire_after_ms).",
     ),
     Family(
         "sidecar_batches_skipped_total",
@@ -271,7 +273,11 @@ def _add_view(samples: _Samples, name: str, view: View, now: float) -> None:
         if wait is not Wait.NOTHING:
             labels = (name, wait.name.lower())
             samples["sidecar_table_waiting_partitions"].append((labels, waits[wait]))
-    dropped = {"expired": counters.expired, "missed_tombstone": counters.missed_tombstones}
+    dropped = {
+        "expired": counters.expired,
+        "missed_tombstone": counters.missed_tombstones,
+        "aged": counters.aged,
+    }
     for reason, count in dropped.items():
         samples["sidecar_entries_dropped_total"].append(((name, reason), count))
     samples["sidecar_batches_skipped_total"].append(((name,), counters.skipped_batches))
@@ -280,6 +286,7 @@ def _add_view(samples: _Samples, name: str, view: View, now: float) -> None:
         "unchanged": counters.unchanged,
         "tombstone": counters.tombstones,
         "null_key": counters.null_keys,
+        "turned_away": counters.turned_away,
     }
     for kind, count in kinds.items():
         samples["sidecar_records_applied_total"].append(((name, kind), max(0, count)))

@@ -11,8 +11,10 @@ A setting in `SECRETS` has no repr, is in no dump, and can be given by the envir
 only; beside it stands a setting that names a file.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import permutations
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from pydantic import (
@@ -25,7 +27,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from ..core.rule import Load
 from ..core.served import Definition
+from ..formats import path_of, steps_of
 from .addresses import Address, check_listen, join_address, split_address, split_servers
 
 __all__ = [
@@ -94,10 +98,24 @@ def _parsed(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _none_yet(value: Mapping[str, str]) -> Mapping[str, str]:
-    if value:
-        raise ValueError("this version does not have indexes yet")
-    return value
+def _json_path(text: str) -> str:
+    path_of(text)
+    return text
+
+
+def _apart(texts: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = [(text, steps_of(text) or ()) for text in texts]
+    for (inner, steps), (outer, fewer) in permutations(chosen, 2):
+        if steps[: len(fewer)] == fewer:
+            raise ValueError(f"{inner} is a part of {outer}: name one of them")
+    return texts
+
+
+def _members(text: str) -> str:
+    steps = steps_of(text)
+    if not steps or not all(isinstance(step, str) for step in steps):
+        raise ValueError("expected a JSON path of one or more members, as $.address.city")
+    return text
 
 
 def _servers_text(servers: tuple[Address, ...]) -> str:
@@ -118,6 +136,12 @@ _HostPort: TypeAlias = Annotated[
 ]
 _Topic: TypeAlias = Annotated[str, AfterValidator(legal_name)]
 _File: TypeAlias = Annotated[str, Field(min_length=1)]
+_JsonPath: TypeAlias = Annotated[str, AfterValidator(_json_path)]
+_Field: TypeAlias = Annotated[str, AfterValidator(_members)]
+_IndexName: TypeAlias = Annotated[str, AfterValidator(legal_name)]
+_Scalar: TypeAlias = str | int | Annotated[float, Field(allow_inf_nan=False)] | bool | None
+# A hundred years.
+_Age: TypeAlias = Annotated[int, Field(le=3_155_760_000_000)]
 _Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -211,9 +235,39 @@ class TableSettings(_Section):
         description="pass over batches that cannot be read, and count them; else they stop the "
         "table where they stand",
     )
-    indexes: Annotated[Mapping[str, str], AfterValidator(_none_yet)] = Field(
-        {}, description="name: JSON path", json_schema_extra={"maxProperties": 0}
+    filter_key_prefix: str = Field("", description="take only keys that begin so, text")
+    filter_path: _JsonPath | None = Field(
+        None, description="take only values in which this JSON path finds something"
     )
+    filter_any_of: tuple[_Scalar, ...] = Field(
+        (), strict=False, description="and finds one of these"
+    )
+    project: Annotated[tuple[_Field, ...], AfterValidator(_apart)] = Field(
+        (),
+        strict=False,
+        description="the fields of the values that the table keeps, as JSON paths of members; "
+        "the values are then JSON. None: the values as they are",
+    )
+    expire_after_ms: Annotated[_Age, Field(ge=1)] | None = Field(
+        None, description="entries whose record's timestamp is older than this are gone, ms"
+    )
+    strip_schema_id: bool = Field(
+        default=False,
+        description="the keys were written by a schema registry's serializer: the table's keys "
+        "are without its five bytes",
+    )
+    indexes: Mapping[_IndexName, _JsonPath] = Field({}, description="name: JSON path")
+
+    def load(self) -> Load:
+        """Which records the table takes, and how much of each."""
+        return Load(
+            strip_schema_id=self.strip_schema_id,
+            key_prefix=self.filter_key_prefix.encode(),
+            path=self.filter_path or "",
+            any_of=tuple(json.dumps(each) for each in self.filter_any_of),
+            project=self.project,
+            expire_after_ms=self.expire_after_ms,
+        )
 
 
 class Limits(_Section):
@@ -282,6 +336,8 @@ class Config(_Section):
                 min_entries=table.min_entries,
                 stale_after_ms=table.stale_after_ms,
                 isolation=self.kafka.isolation_level,
+                load=table.load(),
+                indexes=tuple(sorted(table.indexes.items())),
             )
             for name, table in sorted(self.tables.items())
         )

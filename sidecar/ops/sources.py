@@ -78,6 +78,8 @@ _NOT_SETTINGS: Final = frozenset({"SIDECAR_ENDPOINT"})
 _SERVICE_LINK: Final = re.compile(
     r"SIDECAR_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+# Settings of a table that are lists or mappings.
+_TREES: Final = ("indexes", "project", "filter_any_of")
 _FLAGS: Final = {"kafka": "--bootstrap-servers", "tables": "--table"}
 
 
@@ -213,7 +215,7 @@ def _value(node: Node, annotation: Any) -> Any:
 
 
 def _is_text(annotation: Any) -> bool:
-    return annotation not in (int, bool, _TABLE["indexes"], _ROOT["listen"])
+    return annotation not in (int, bool, _ROOT["listen"], *map(_TABLE.get, _TREES))
 
 
 def _listed(value: Any, annotation: Any) -> Any:

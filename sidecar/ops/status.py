@@ -137,5 +137,7 @@ def _counters(counters: Counters, fetched_bytes: int) -> dict[str, int]:
         "expired": counters.expired,
         "skipped_batches": counters.skipped_batches,
         "missed_tombstones": counters.missed_tombstones,
+        "turned_away": counters.turned_away,
+        "aged": counters.aged,
         "fetched_bytes": fetched_bytes,
     }

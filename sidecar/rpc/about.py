@@ -32,6 +32,7 @@ def table_info(served: Served, now: float, undecodable: int) -> pb.TableInfo:
         generations=served.generations,
         format=definition.format,
         definition_hash=definition.hash,
+        indexes=[name for name, _ in definition.indexes],
         required=definition.required,
     )
     if served.source is not None:
@@ -66,6 +67,8 @@ def _add_view(info: pb.TableInfo, view: View, now: float) -> None:
     info.counters.cross_partition_keys = view.table.cross_partition_keys
     info.counters.skipped_batches = counters.skipped_batches
     info.counters.missed_tombstones = counters.missed_tombstones
+    info.counters.turned_away = counters.turned_away
+    info.counters.aged = counters.aged
     info.partitions.extend(_partitions(view, now))
 
 

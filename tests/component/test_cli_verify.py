@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -155,3 +156,36 @@ def test_a_topic_that_is_written_to_and_compacted_meanwhile_does_not_differ(log)
     for _ in range(3):
         result = verify(fake)
         assert (result.exit_code, "compared entry by entry" in result.stdout) == (0, True)
+
+
+RULED = """
+kafka: {bootstrap.servers: "kafka:9092"}
+tables:
+  users: {format: json, filter_path: $.on, project: [$.id], expire_after_ms: %d}
+"""
+
+
+def ruled(monkeypatch, held, *, expire_after_ms=10**12):
+    """A sidecar whose table has a rule, and a topic with what the table has no use for."""
+    known = Log([Rec(0, b"a", b'{"on":1,"id":1,"x":2}'), Rec(1, b"b", b'{"id":2}')])
+    for record_ in known.records:
+        record_.timestamp = time.time_ns() // 1_000_000 - 5_000
+    reading_with(monkeypatch, known)
+    fake = holding([record(*one, 0, n, known.records[0].timestamp) for n, one in held], 2)
+    fake.config_yaml = RULED % expire_after_ms
+    return fake
+
+
+def test_the_topic_is_seen_through_the_tables_rule(monkeypatch):
+    result = verify(ruled(monkeypatch, [(0, (b"a", b'{"id":1}'))]))
+    assert result.stdout == "users equals topic users: 1 entries, the digests agree\n"
+    result = verify(ruled(monkeypatch, [(0, (b"a", b'{"id":1}')), (1, (b"b", b'{"id":2}'))]))
+    assert result.exit_code == 1
+    assert "partition 0: the sidecar has offset 1; value is not the log's" in result.stdout
+
+
+def test_what_grows_too_old_just_now_is_not_compared(monkeypatch):
+    result = verify(ruled(monkeypatch, [], expire_after_ms=6_000))
+    assert result.exit_code == 0
+    result = verify(ruled(monkeypatch, [(1, (b"b", b"1"))], expire_after_ms=6_000))
+    assert result.exit_code == 0

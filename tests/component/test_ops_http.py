@@ -222,6 +222,8 @@ def test_the_status_tells_everything_about_a_table(sidecar):
             "expired": 0,
             "skipped_batches": 0,
             "missed_tombstones": 0,
+            "turned_away": 0,
+            "aged": 0,
             "fetched_bytes": 0,
         },
         "next_partitions": [],

@@ -15,6 +15,7 @@ from component.rpc_support import (
 from component.watching import SNAPSHOT, held_by, watching
 
 from sidecar._pb import cache_pb2 as pb
+from sidecar.core.rule import Ruled
 
 CODE = grpc.StatusCode
 
@@ -213,6 +214,20 @@ async def test_what_the_log_let_go_is_told_with_its_cause():
         assert gone.cause == pb.DELETION_CAUSE_LOG_START
         cause = following.events[-1].cause
         assert (cause.partition, cause.offset) == (0, 2)
+
+
+async def test_what_the_tables_rule_turns_away_is_told_with_its_cause():
+    users = table("users", (b"a", b"1"), (b"b", b"1"))
+    async with watching(users) as watch:
+        following = watch()
+        await following.until("progress")
+        fold(users, Ruled(2, 5, b"a", None, turned_away=True))
+        users.view.table.expire(b"b")
+        while following.kinds.count("deletion") < 2:
+            await following.read()
+        deletions = [each.deletion for each in following.events if each.HasField("deletion")]
+        assert [each.key for each in deletions] == [b"a", b"b"]
+        assert {each.cause for each in deletions} == {pb.DELETION_CAUSE_TABLE_RULE}
 
 
 async def test_nothing_is_marked_while_entries_are_hidden_only():

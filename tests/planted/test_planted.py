@@ -140,7 +140,7 @@ BUGS = {
     ),
     "filter-leaks": Bug(
         "I17", "a watch of a range is told of every key",
-        "core/watch.py", "if key in follower.wanted.keys:", "if True:",
+        "core/watch.py", "if follower.wanted.keys.holds(key):", "if True:",
         ("unit/test_core_watch.py", "of_no_other"),
     ),
     "slow-watch-kept": Bug(

@@ -22,6 +22,7 @@ from support.oracle import Folded
 
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of, timestamp_type_of
 from sidecar.core.progress import Wait
+from sidecar.core.rule import Rule
 from sidecar.core.served import Definition, Served
 from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting
 from sidecar.follower.feed import Feed
@@ -96,6 +97,7 @@ class Following:
             headers=options.pop("headers", False),
             min_entries=options.pop("min_entries", 0),
         )
+        rule = options.pop("rule", None)
         clock, budget = options.pop("clock", boottime), options.pop("budget", Budget())
         self.served = Served(definition)
         self.cluster = Cluster(settings, clock)
@@ -104,7 +106,7 @@ class Following:
         setting = Setting(
             served=self.served, cluster=self.cluster, clock=clock, changed=Bell(),
             count_error=self.broker_errors.append, policy=Policy(**options),
-            budget=budget,
+            budget=budget, rule_of=lambda _: rule,
         )  # fmt: skip
         self.follower = _noting(self.told)(setting)
         self.task: asyncio.Task[None] | None = None
@@ -236,6 +238,7 @@ async def following(
     skip_bad_batches: bool = False,
     clock: Callable[[], float] = boottime,
     budget: Budget | None = None,
+    rule: Rule | None = None,
     **settings: Any,
 ) -> AsyncIterator[Following]:
     """Follow a topic; more settings are those of `KafkaSettings`.
@@ -254,6 +257,7 @@ async def following(
         rebuild=rebuild,
         skip_bad_batches=skip_bad_batches,
         clock=clock,
+        rule=rule,
         budget=budget or Budget(),
     )
     table.task = asyncio.create_task(table.follower.run())

@@ -102,9 +102,30 @@ def file(tmp_path, monkeypatch):
         ),
         (
             "TABLES__USERS__INDEXES",
-            "{a: $.b}",
-            'tables.users.indexes: this version does not have indexes yet, got {"a": "$.b"}',
+            "{a: b}",
+            "tables.users.indexes: expected a JSON path, which begins with $, as $.address.city",
         ),
+        (
+            "TABLES__USERS__PROJECT",
+            "['$.a[0]']",
+            "tables.users.project[0]: expected a JSON path of one or more members",
+        ),
+        (
+            "TABLES__USERS__PROJECT",
+            "['$.a.b', $.c, $.a]",
+            "tables.users.project: $.a.b is a part of $.a: name one of them",
+        ),
+        (
+            "TABLES__USERS__FILTER_ANY_OF",
+            "[1]",
+            "tables.users.filter_any_of: needs filter_path, which says where in the values to look",
+        ),
+        (
+            "TABLES__USERS__FILTER_PATH",
+            "$.a",
+            "tables.users.filter_path: looks inside the values, whose format is bytes",
+        ),
+        ("TABLES__USERS__EXPIRE_AFTER_MS", "0", "tables.users.expire_after_ms: "),
         ("TABLES__USERS__INDEXES", "a", 'tables.users.indexes: expected a mapping, got "a"'),
         (
             "TABLES__USERS__TOPIC",

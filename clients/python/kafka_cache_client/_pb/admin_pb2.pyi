@@ -74,7 +74,7 @@ class PartitionInfo(_message.Message):
     def __init__(self, partition: _Optional[int] = ..., leader: _Optional[int] = ..., leader_epoch: _Optional[int] = ..., log_start_offset: _Optional[int] = ..., position: _Optional[int] = ..., target: _Optional[int] = ..., high_watermark: _Optional[int] = ..., last_stable_offset: _Optional[int] = ..., lag: _Optional[int] = ..., staleness_ms: _Optional[int] = ..., caught_up: bool = ..., wait: _Optional[_Union[PartitionWait, str]] = ..., detail: _Optional[str] = ..., waiting_ms: _Optional[int] = ...) -> None: ...
 
 class TableCounters(_message.Message):
-    __slots__ = ("records", "tombstones", "null_keys", "undecodable", "cross_partition_keys", "unchanged", "expired", "fetched_bytes", "skipped_batches", "missed_tombstones")
+    __slots__ = ("records", "tombstones", "null_keys", "undecodable", "cross_partition_keys", "unchanged", "expired", "fetched_bytes", "skipped_batches", "missed_tombstones", "turned_away", "aged")
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     TOMBSTONES_FIELD_NUMBER: _ClassVar[int]
     NULL_KEYS_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,8 @@ class TableCounters(_message.Message):
     FETCHED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     MISSED_TOMBSTONES_FIELD_NUMBER: _ClassVar[int]
+    TURNED_AWAY_FIELD_NUMBER: _ClassVar[int]
+    AGED_FIELD_NUMBER: _ClassVar[int]
     records: int
     tombstones: int
     null_keys: int
@@ -95,7 +97,9 @@ class TableCounters(_message.Message):
     fetched_bytes: int
     skipped_batches: int
     missed_tombstones: int
-    def __init__(self, records: _Optional[int] = ..., tombstones: _Optional[int] = ..., null_keys: _Optional[int] = ..., undecodable: _Optional[int] = ..., cross_partition_keys: _Optional[int] = ..., unchanged: _Optional[int] = ..., expired: _Optional[int] = ..., fetched_bytes: _Optional[int] = ..., skipped_batches: _Optional[int] = ..., missed_tombstones: _Optional[int] = ...) -> None: ...
+    turned_away: int
+    aged: int
+    def __init__(self, records: _Optional[int] = ..., tombstones: _Optional[int] = ..., null_keys: _Optional[int] = ..., undecodable: _Optional[int] = ..., cross_partition_keys: _Optional[int] = ..., unchanged: _Optional[int] = ..., expired: _Optional[int] = ..., fetched_bytes: _Optional[int] = ..., skipped_batches: _Optional[int] = ..., missed_tombstones: _Optional[int] = ..., turned_away: _Optional[int] = ..., aged: _Optional[int] = ...) -> None: ...
 
 class TableInfo(_message.Message):
     __slots__ = ("name", "topic", "state", "reason", "cluster_id", "topic_id", "incarnation", "generation", "entries", "payload_bytes", "memory_bytes", "partitions", "counters", "staleness_ms", "bootstrap_ms", "eta_ms", "next_partitions", "generations", "format", "indexes", "cleanup_policy", "delete_retention_ms", "definition_hash", "required")
