@@ -17,11 +17,13 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from . import __version__
+from .core.index import Index
 from .core.model import Fetched
 from .core.rule import Rule
 from .core.served import Definition, Served
-from .follower import Bell, Follower, Policy, Rebuild, Setting
-from .formats import FORMATS
+from .core.table import Table
+from .follower import Bell, Follower, Policy, Rebuild, Setting, Shaping
+from .formats import FORMATS, steps_of, texts_of
 from .formats import rule_of as rule_for
 from .kafka.cluster import Cluster
 from .kafka.errors import leaves_of
@@ -146,7 +148,7 @@ class Sidecar:
                     count_error=self._observed.recorder.broker_error,
                     policy=_policy(self._config.tables[name]),
                     budget=budget,
-                    rule_of=rule_of,
+                    shaping=Shaping(rule_of, indexes_of),
                 )
                 tasks.create_task(Follower(setting).run())
 
@@ -201,6 +203,16 @@ async def examine(config: Config, topic: str, *, limit_s: float) -> Examined:
 def rule_of(definition: Definition) -> Rule | None:
     """What a table's definition makes of the records of its log; None: leaves them as they are."""
     return rule_for(definition.load, FORMATS[definition.format], wall_ms)
+
+
+def indexes_of(definition: Definition, table: Table) -> dict[str, Index]:
+    """The indexes that a table's definition wants, by name."""
+    decode = FORMATS[definition.format]
+    return {
+        name: Index(table, texts_of(path, decode), several=steps_of(path) is None)
+        for name, path in definition.indexes
+        if decode is not None
+    }
 
 
 def wall_ms() -> int:

@@ -72,7 +72,13 @@ def get(
     epilog="Example: sidecar list --prefix KJ    |    sidecar list --range KA:KB -o jsonl",
     short_help="List records in key order.",
 )
-@click.option("--prefix", metavar="KEY", help="Only keys that begin so.")
+@click.option(
+    "--prefix", metavar="KEY", help="Only keys that begin so; with --index: texts that do."
+)
+@click.option(
+    "--index", metavar="NAME", help="By a secondary index: in order of its text, then of the key."
+)
+@click.option("--equals", metavar="TEXT", help="With --index: only this text.")
 @click.option(
     "--range",
     "key_range",
@@ -89,19 +95,27 @@ def list_records(
     connection: Connection,
     *,
     prefix: str | None,
+    index: str | None,
+    equals: str | None,
     key_range: str | None,
     limit: int | None,
     table: str,
     key_format: str,
     form: str,
 ) -> None:
-    """List records in the order of their keys' bytes.
+    """List records in the order of their keys' bytes, or of an index.
 
     `-o value` writes each value and a newline.
     """
-    start, end = _bounds(prefix, key_range, key_format)
+    if index is None and equals is not None:
+        raise click.UsageError("--equals goes with --index")
+    chosen = (
+        _filter(*_bounds(prefix, key_range, key_format))
+        if index is None
+        else _by_index(index, equals, prefix, key_range)
+    )
     with connection.open() as client:
-        pages = client.pages(table, chosen=_filter(start, end), page_size=limit or 0)
+        pages = client.pages(table, chosen=chosen, page_size=limit or 0)
         _show_pages(form, pages, limit)
 
 
@@ -126,6 +140,18 @@ def _bounds(prefix: str | None, key_range: str | None, key_format: str) -> tuple
             f"--range {key_range!r}: write START:END; keys with a colon as --key-format hex"
         )
     return parse(first, key_format, "--range"), parse(last, key_format, "--range")
+
+
+def _by_index(
+    index: str, equals: str | None, prefix: str | None, key_range: str | None
+) -> "Filter":
+    from .._pb.cache_pb2 import Filter, IndexQuery
+
+    if key_range is not None or (equals is not None and prefix is not None):
+        raise click.UsageError("--index goes with --equals or --prefix, and with no --range")
+    if equals is not None:
+        return Filter(index=IndexQuery(index=index, equals=equals))
+    return Filter(index=IndexQuery(index=index, prefix=prefix or ""))
 
 
 def _filter(start: bytes, end: bytes) -> "Filter | None":

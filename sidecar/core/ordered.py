@@ -14,7 +14,7 @@ from itertools import islice
 from .changes import SHARDS, Change
 from .table import Table
 
-__all__ = ["OrderedKeys", "prefix_end"]
+__all__ = ["OrderedKeys", "page_of", "prefix_end"]
 
 _SETTLED_AT_ONCE = 4096
 
@@ -56,10 +56,23 @@ class OrderedKeys:
 
     def page(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         """Up to `limit` keys with start <= key < end, in order; an empty end is no end."""
-        parts = []
-        for run in self._runs:
-            low = bisect_left(run, start)
-            high = bisect_left(run, end) if end else len(run)
-            if low < high:
-                parts.append(map(run.__getitem__, range(low, high)))
-        return list(islice(merge(*parts), limit))
+        return page_of(self._runs, start, end, limit)
+
+    def key_of(self, word: bytes) -> bytes:
+        """Of which key a word of a page is: here they are the keys."""
+        return word
+
+    def repeats(self, *_: object) -> bool:
+        """Whether an entry has a word before this one: each has one only."""
+        return False
+
+
+def page_of(runs: list[list[bytes]], start: bytes, end: bytes, limit: int) -> list[bytes]:
+    """Up to `limit` words of sorted runs with start <= word < end, in order."""
+    parts = []
+    for run in runs:
+        low = bisect_left(run, start)
+        high = bisect_left(run, end) if end else len(run)
+        if low < high:
+            parts.append(map(run.__getitem__, range(low, high)))
+    return list(islice(merge(*parts), limit))

@@ -15,12 +15,14 @@ from a topic that is gone, or another one, never answers again.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
 from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
+from .index import Index
 from .model import Fetched
 from .progress import Wait
 from .rule import Load, Rule
@@ -118,6 +120,7 @@ class Generation:
         fetched_bytes: of record batches.
         watches: who follows it; None: nobody ever did.
         rule: through which its log is read; None: as it is.
+        indexes: by name.
     """
 
     source: Source
@@ -127,6 +130,7 @@ class Generation:
     fetched_bytes: int = 0
     watches: Watches | None = None
     rule: Rule | None = None
+    indexes: Mapping[str, Index] = field(default_factory=dict)
 
     def seen(self, fetched: Fetched) -> Fetched:
         """A part of the log as the table is told it."""
@@ -138,7 +142,8 @@ class Generation:
         """Estimate of what it holds; see `Served.memory_bytes`."""
         table, watches = self.view.table, self.watches
         kept = 0 if watches is None else watches.past_bytes + watches.queued_bytes
-        return len(table) * 146 + table.payload_bytes + kept
+        found = sum(index.memory_bytes for index in self.indexes.values())
+        return len(table) * 146 + table.payload_bytes + kept + found
 
     def end(self) -> None:
         """It answers no longer."""

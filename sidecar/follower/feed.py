@@ -256,6 +256,13 @@ class Feed:
                 gc.freeze()
                 frozen = True
             self._check_ready()
+            await self._index()
+
+    async def _index(self) -> None:
+        for index in self._generation.indexes.values():
+            while not index.built:
+                index.build_one()
+                await asyncio.sleep(0)
 
     def _check_memory(self) -> None:
         view = self._view
@@ -334,7 +341,13 @@ def generation_of(setting: Setting, topic: Topic) -> Generation:
         min_entries=definition.min_entries,
     )
     view.topology_as_of = topic.listed_at
-    return Generation(source, view, setting.clock(), rule=setting.rule_of(definition))
+    return Generation(
+        source,
+        view,
+        setting.clock(),
+        rule=setting.shaping.rule_of(definition),
+        indexes=setting.shaping.indexes_of(definition, view.table),
+    )
 
 
 def _progress(number: int, start: Start, asked_at: float, keep_s: float | None) -> Progress:

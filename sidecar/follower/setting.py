@@ -1,16 +1,19 @@
 """Where a follower works: what it writes, where from, by which rules, and whom it tells."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, NamedTuple
 
+from ..core.index import Index
 from ..core.rule import Rule
 from ..core.served import Definition, Served
+from ..core.table import Table
 from ..kafka.cluster import Cluster
 from ..ops.memory import Budget
 
-__all__ = ["Bell", "OverBudget", "Policy", "Rebuild", "Setting", "Stalled"]
+__all__ = ["Bell", "OverBudget", "Policy", "Rebuild", "Setting", "Shaping", "Stalled"]
 
 
 class Bell:
@@ -55,6 +58,21 @@ class Policy:
     delete_retention_s: float | None = None
 
 
+class Shaping(NamedTuple):
+    """What a definition asks of a generation.
+
+    Attributes:
+        rule_of: what becomes of the log's records; None: they stay as they are.
+        indexes_of: the indexes over the table, by name.
+    """
+
+    rule_of: Callable[[Definition], Rule | None] = lambda _: None
+    indexes_of: Callable[[Definition, Table], Mapping[str, Index]] = lambda *_: {}
+
+
+_AS_IT_IS: Final = Shaping()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
     """Where a follower works.
@@ -67,7 +85,7 @@ class Setting:
         count_error: told the name of each broker error.
         policy: of the table.
         budget: of memory, for the whole process.
-        rule_of: what a definition makes of the log's records; None: leaves them as they are.
+        shaping: what a definition makes of a log, and of its table.
     """
 
     served: Served
@@ -77,7 +95,7 @@ class Setting:
     count_error: Callable[[str], None]
     policy: Policy = Policy()
     budget: Budget = field(default_factory=Budget)
-    rule_of: Callable[[Definition], Rule | None] = lambda _: None
+    shaping: Shaping = _AS_IT_IS
 
 
 class OverBudget(Exception):  # noqa: N818 (a refusal, by our own rule)

@@ -2,7 +2,7 @@
 
 from .decoded import DecodedValues, Decoder
 from .paths import path_of, steps_of
-from .rules import parsed, rule_of
+from .rules import rule_of, texts_of
 from .text import FORMATS, Decode, Decoded
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "Decoded",
     "DecodedValues",
     "Decoder",
-    "parsed",
     "path_of",
     "rule_of",
     "steps_of",
+    "texts_of",
 ]

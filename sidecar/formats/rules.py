@@ -10,6 +10,7 @@ it is not lost, but answered with the reason.
 """
 
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from .keys import strip_schema_id
 from .paths import path_of, steps_of
 from .text import Decode
 
-__all__ = ["parsed", "rule_of"]
+__all__ = ["rule_of", "texts_of"]
 
 _MISSING = object()
 
@@ -41,11 +42,30 @@ def rule_of(load: Load, decode: Decode | None, now_ms: Callable[[], int]) -> Rul
     return Rule(key=key, value=value, expire_after_ms=load.expire_after_ms, now_ms=now_ms)
 
 
-def parsed(text: bytes) -> Any:
+def _parsed(text: bytes) -> Any:
     """JSON that is known to be valid, with numbers as they are written."""
     import simplejson  # late, for most sidecars need none of it
 
     return simplejson.loads(text, use_decimal=True)
+
+
+def texts_of(path: str, decode: Decode) -> Callable[[bytes], set[str]]:
+    """What an index finds in a value: text as it is, numbers as they are written, true and false.
+
+    Null, objects and lists are no text; the elements of a list are, where the path goes to them.
+    """
+    find = path_of(path)
+
+    def texts(value: bytes) -> set[str]:
+        decoded = decode(value)
+        try:
+            found = [] if decoded.json is None else find(_parsed(decoded.json))
+        except RecursionError:
+            return set()
+        kept = [one for one in found if isinstance(one, str | bool | int | Decimal)]
+        return {str(one).lower() if isinstance(one, bool) else str(one) for one in kept}
+
+    return texts
 
 
 def _key(load: Load, key: bytes) -> bytes | None:
@@ -65,7 +85,7 @@ def _kept(
     if decoded.json is None:
         return value
     try:
-        tree = parsed(decoded.json)
+        tree = _parsed(decoded.json)
         if not matches(tree):
             return None
         return value if projected is None else _json_of(projected(tree))
@@ -76,7 +96,7 @@ def _kept(
 def _matches(load: Load) -> Callable[[Any], bool]:
     if not load.path:
         return lambda _: True
-    find, wanted = path_of(load.path), [parsed(text.encode()) for text in load.any_of]
+    find, wanted = path_of(load.path), [_parsed(text.encode()) for text in load.any_of]
     if not wanted:
         return lambda tree: bool(find(tree))
     return lambda tree: any(_same(found, one) for found in find(tree) for one in wanted)

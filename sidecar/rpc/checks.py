@@ -9,12 +9,12 @@ from typing import Final, TypeAlias
 from .._pb import cache_pb2 as pb
 from ..core.bounds import Bounds
 from ..core.errors import Reason, Refused
+from ..core.index import word_range
 from ..core.ordered import prefix_end
 from ..core.served import Served
 from ..core.view import Reading
-from .errors import not_yet
 
-__all__ = ["KeyRange", "bad_freshness", "bounds_of", "open_gate", "range_of"]
+__all__ = ["KeyRange", "bad_freshness", "bounds_of", "index_of", "open_gate", "range_of"]
 
 # start <= key < end; an empty end is no end.
 KeyRange: TypeAlias = tuple[bytes, bytes]
@@ -71,6 +71,17 @@ def bounds_of(freshness: pb.Freshness) -> Bounds:
     )
 
 
+def _words_of(query: pb.IndexQuery) -> KeyRange:
+    match = query.WhichOneof("match")
+    if not query.index or match is None:
+        raise Refused(
+            Reason.BAD_FILTER,
+            "the filter's index needs a name, and equals or prefix (which may be empty, for all)",
+            metadata={"field": "filter.index"},
+        )
+    return word_range(getattr(query, match), prefix=match == "prefix")
+
+
 def _incarnation_of(freshness: pb.Freshness) -> int | None:
     told = {freshness.incarnation} if freshness.HasField("incarnation") else set()
     if freshness.at_least.incarnation:
@@ -86,11 +97,16 @@ def bad_freshness(name: str, problem: str) -> Refused:
     return Refused(Reason.BAD_FRESHNESS, f"{field}: {problem}", metadata={"field": field})
 
 
+def index_of(request: pb.ListRequest | pb.ScanRequest) -> str:
+    """The index by which a request wants its records; empty: by their keys."""
+    return request.filter.index.index if request.filter.HasField("index") else ""
+
+
 def range_of(request: pb.ListRequest | pb.ScanRequest | pb.WatchRequest) -> KeyRange:
-    """The keys that a request's filter selects.
+    """The keys that a request's filter selects; with an index, its words.
 
     Raises:
-        Refused: BAD_FILTER, BAD_RANGE, NOT_YET.
+        Refused: BAD_FILTER, BAD_RANGE.
     """
     if not request.HasField("filter"):
         return _EVERYTHING
@@ -102,7 +118,7 @@ def range_of(request: pb.ListRequest | pb.ScanRequest | pb.WatchRequest) -> KeyR
             metadata={"field": "filter"},
         )
     if by == "index":
-        raise not_yet("filter.index")
+        return _words_of(request.filter.index)
     if by == "key_prefix":
         prefix = request.filter.key_prefix
         return prefix, prefix_end(prefix)

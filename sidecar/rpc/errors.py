@@ -35,7 +35,6 @@ __all__ = [
     "error_message",
     "internal_error_message",
     "log_bug",
-    "not_yet",
     "shown",
     "shown_names",
     "shutting_down",
@@ -80,15 +79,6 @@ CODES: Final = {
 
 
 # Refusals that only this edge knows
-
-
-def not_yet(field: str) -> Refused:
-    """A field or method of the contract, by its dotted name, that is not honoured yet."""
-    return Refused(
-        Reason.NOT_YET,
-        f"{field} is not honoured by this version of the sidecar; leave it out",
-        metadata={"field": field},
-    )
 
 
 def bad_argument(field: str, problem: str) -> Refused:

@@ -6,15 +6,15 @@ from typing import Final, Protocol
 
 from .._pb import cache_pb2 as pb
 from ..core.errors import Reason, Refused
-from ..core.ordered import OrderedKeys
-from ..core.served import Served
+from ..core.model import Entry
+from ..core.served import Generation, Served
 from ..core.view import View
 from ..formats import FORMATS, DecodedValues, Decoder
 from .errors import bad_argument, shown, shown_names
 from .ports import Recorder
 from .records import FILLS, Fill, json_fill
 
-__all__ = ["Form", "Tables", "generation_changed", "in_order"]
+__all__ = ["Form", "Order", "Tables", "generation_changed", "in_order"]
 
 _RAW: Final = frozenset({pb.ENCODING_UNSPECIFIED, pb.ENCODING_RAW})
 
@@ -29,6 +29,26 @@ class Form(Protocol):
     @property
     def encoding(self) -> int:
         """A number of ``Encoding``."""
+
+
+class Order(Protocol):
+    """A table's entries in an order; each stands there by a word, whose order is that of bytes."""
+
+    @property
+    def built(self) -> bool:
+        """It is all there."""
+
+    def build_one(self) -> None:
+        """Do a step of what is missing."""
+
+    def page(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        """Up to `limit` words with start <= word < end, in order; an empty end is no end."""
+
+    def key_of(self, word: bytes) -> bytes:
+        """The key of a word's entry."""
+
+    def repeats(self, word: bytes, key: bytes, entry: Entry, start: bytes, /) -> bool:
+        """The entry has an earlier word from `start` on."""
 
 
 class Tables:
@@ -112,26 +132,44 @@ class Tables:
         return json_fill(view, decoder, generation)
 
 
-async def in_order(served: Served) -> tuple[View, OrderedKeys]:
-    """The keys of a table that is ready, in order, and the view that they belong to.
+async def in_order(served: Served, index: str) -> tuple[View, Order]:
+    """A table that is ready in an order, and the view that this belongs to.
 
-    The first use sorts them, one of the table's dicts a step, with the loop free between
+    The first use sorts it, one of the table's dicts a step, with the loop free between
     two steps. Several first users share the steps: each does the next one that is
     missing, so nothing is sorted twice.
 
+    Args:
+        served: the table.
+        index: whose order; empty: that of the keys.
+
     Raises:
-        Refused: GENERATION_CHANGED.
+        Refused: GENERATION_CHANGED, UNKNOWN_INDEX.
     """
-    view = served.view
-    if view is None:
+    generation = served.current
+    if generation is None:
         raise generation_changed(served)
-    ordered = view.ordered()
+    view, ordered = generation.view, _order_of(served, generation, index)
     while not ordered.built:
         ordered.build_one()
         await asyncio.sleep(0)
     if served.view is not view:
         raise generation_changed(served)
     return view, ordered
+
+
+def _order_of(served: Served, generation: Generation, index: str) -> Order:
+    if not index:
+        return generation.view.ordered()
+    known = generation.indexes.get(index)
+    if known is None:
+        name, names = served.definition.name, shown_names(generation.indexes) or "none"
+        raise Refused(
+            Reason.UNKNOWN_INDEX,
+            f"table {name!r} has no index {shown(index)!r}; it has: {names}",
+            metadata={"table": name, "index": shown(index), "indexes": names},
+        )
+    return known
 
 
 def generation_changed(served: Served) -> Refused:

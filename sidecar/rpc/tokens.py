@@ -17,10 +17,12 @@ Layout, before base64url without padding: version (1 byte), checksum (8), genera
 import hashlib
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..core.errors import Reason, Refused
-from .checks import KeyRange
+
+# The range that a token belongs to, and the index by which it is ordered, if any.
+Bounds: TypeAlias = tuple[bytes, ...]
 
 __all__ = ["next_key", "resume_point", "resume_token", "token_for"]
 
@@ -33,12 +35,12 @@ _PAGE, _RESUME = "page_token", "resume_token"
 _FROM: Final = {_PAGE: "next_page_token", _RESUME: "the last one of the watch"}
 
 
-def token_for(table: str, bounds: KeyRange, generation: int, key: bytes) -> str:
+def token_for(table: str, bounds: Bounds, generation: int, key: bytes) -> str:
     """The token of the page that begins at `key`."""
     return _made(_PAGE, table, bounds, generation, key)
 
 
-def next_key(token: str, table: str, bounds: KeyRange, generation: int) -> bytes:
+def next_key(token: str, table: str, bounds: Bounds, generation: int) -> bytes:
     """The key at which the page of a token begins.
 
     Raises:
@@ -54,12 +56,12 @@ def next_key(token: str, table: str, bounds: KeyRange, generation: int) -> bytes
     return key
 
 
-def resume_token(table: str, bounds: KeyRange, generation: int, revision: int) -> str:
+def resume_token(table: str, bounds: Bounds, generation: int, revision: int) -> str:
     """The token of a watch that has sent all up to a revision."""
     return _made(_RESUME, table, bounds, generation, _REVISION.pack(revision))
 
 
-def resume_point(token: str, table: str, bounds: KeyRange) -> tuple[int, int]:
+def resume_point(token: str, table: str, bounds: Bounds) -> tuple[int, int]:
     """The generation and the revision behind which a watch goes on.
 
     Raises:
@@ -69,12 +71,12 @@ def resume_point(token: str, table: str, bounds: KeyRange) -> tuple[int, int]:
     return generation, _REVISION.unpack(place)[0]
 
 
-def _made(use: str, table: str, bounds: KeyRange, generation: int, place: bytes) -> str:
+def _made(use: str, table: str, bounds: Bounds, generation: int, place: bytes) -> str:
     checksum = _checksum(use, table, bounds, generation, place)
     return _text(_HEAD.pack(_VERSION, checksum, generation) + place)
 
 
-def _read(use: str, token: str, table: str, bounds: KeyRange) -> tuple[int, bytes]:
+def _read(use: str, token: str, table: str, bounds: Bounds) -> tuple[int, bytes]:
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
         version, checksum, generation = _HEAD.unpack_from(raw)
@@ -92,7 +94,7 @@ def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _checksum(use: str, table: str, bounds: KeyRange, generation: int, place: bytes) -> bytes:
+def _checksum(use: str, table: str, bounds: Bounds, generation: int, place: bytes) -> bytes:
     parts = (use.encode(), table.encode(), *bounds, b"%d" % generation, place)
     text = b"".join(_U32.pack(len(part)) + part for part in parts)
     return hashlib.blake2b(text, digest_size=8).digest()

@@ -16,7 +16,7 @@ from ..core.served import Generation, Served
 from ..core.view import View
 from ..core.watch import Expired, Follower, Keys, Walk, Wanted, Watches
 from .calls import Context
-from .checks import range_of
+from .checks import KeyRange, range_of
 from .errors import bad_argument
 from .ports import Limits
 from .sending import Form, Outlet, Sending, expired
@@ -85,7 +85,7 @@ class _Call:
         self._served = served
         self._request = request
         self._context = context
-        self._range = range_of(request)
+        self._range = _range_of(request)
         by_range = request.HasField("filter") and request.filter.WhichOneof("by") == "key_range"
         self._wanted = Wanted(
             Keys(*self._range, prefix=not by_range),
@@ -201,6 +201,16 @@ class _Call:
         after = self._request.after
         view.read(self._watching.clock(), Bounds(incarnation=after.incarnation or None))
         return {one.partition: one.offset for one in after.next_offsets}
+
+
+def _range_of(request: pb.WatchRequest) -> KeyRange:
+    if request.filter.HasField("index"):
+        raise Refused(
+            Reason.BAD_FILTER,
+            "a watch cannot go by an index; watch a prefix, a range, or the whole table",
+            metadata={"field": "filter.index"},
+        )
+    return range_of(request)
 
 
 def _latest(delivery: int) -> bool:

@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from sidecar._pb import admin_pb2_grpc, cache_pb2_grpc
+from sidecar.app import indexes_of
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.core.progress import Leader, Progress
 from sidecar.core.served import Definition, Generation, Served, Source
@@ -133,9 +134,9 @@ def bootstrapping(name="users", *, target=100, **definition):
     """A table that is being read."""
     served = Served(Definition(name=name, topic=f"{name}-topic", **definition))
     view = view_of(name, target=target, headers=served.definition.headers)
-    served.begin(
-        Generation(Source("cluster", "topic-id", INCARNATION, "compact", 86_400_000), view, 990.0)
-    )
+    indexes = indexes_of(served.definition, view.table)
+    source = Source("cluster", "topic-id", INCARNATION, "compact", 86_400_000)
+    served.begin(Generation(source, view, 990.0, indexes=indexes))
     return served
 
 

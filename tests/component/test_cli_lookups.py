@@ -109,6 +109,14 @@ def test_list_by_range_ends_before_the_end(run):
     assert len(run("list", "--range", ":", "-o", "jsonl").stdout.splitlines()) == 4
 
 
+def test_list_by_an_index(run):
+    found = run("list", "--index", "value", "--equals", '{"city":"New York"}', "-o", "jsonl")
+    assert [json.loads(line)["key"] for line in found.stdout.splitlines()] == ["KJFK"]
+    found = run("list", "--index", "value", "--prefix", "{", "-o", "value").stdout
+    assert found == '{"city":"New York"}\n'
+    assert len(run("list", "--index", "value", "-o", "jsonl").stdout.splitlines()) == 4
+
+
 def test_list_stops_at_its_limit(run):
     assert len(run("list", "--limit", "3", "-o", "jsonl").stdout.splitlines()) == 3
 
@@ -119,6 +127,9 @@ def test_list_stops_at_its_limit(run):
         ("list", "--range", "no-colon"),
         ("list", "--range", "a:b:c"),
         ("list", "--prefix", "a", "--range", "a:b"),
+        ("list", "--equals", "a"),
+        ("list", "--index", "i", "--range", "a:b"),
+        ("list", "--index", "i", "--equals", "a", "--prefix", "a"),
         ("get", "zz", "--key-format", "hex"),
         ("get",),
         ("get", "a", "-o", "xml"),

@@ -119,20 +119,21 @@ async def test_a_partial_answer_goes_only_with_lookups_and_alone(method, freshne
     assert (failure.code, failure.reason) == (CODE.INVALID_ARGUMENT, "BAD_FRESHNESS")
 
 
-@pytest.mark.parametrize("method", ["Get", "MultiGet", "List", "Scan"])
-@pytest.mark.parametrize(
-    ("field", "given"),
-    [
-        ("filter.index", {"filter": INDEX}),
-    ],
-)
-async def test_what_is_not_honoured_yet_is_refused_by_its_name(method, field, given):
-    if "filter" in given and method not in ("List", "Scan"):
-        return
+@pytest.mark.parametrize("method", ["List", "Scan"])
+async def test_an_index_that_is_not_there_is_refused_with_those_that_are(method):
     async with serving(table("users")) as client:
-        failure = await refused(client, method, **given)
-    assert (failure.code, failure.reason) == (CODE.UNIMPLEMENTED, "NOT_YET")
-    assert failure.metadata == {"field": field}
+        failure = await refused(client, method, filter=INDEX)
+    assert (failure.code, failure.reason) == (CODE.FAILED_PRECONDITION, "UNKNOWN_INDEX")
+    assert failure.metadata == {"table": "users", "index": "i", "indexes": "none"}
+
+
+@pytest.mark.parametrize("query", [{}, {"index": "i"}, {"equals": "x"}])
+async def test_an_index_needs_a_name_and_a_text(query):
+    chosen = pb.Filter(index=pb.IndexQuery(**query))
+    async with serving(table("users")) as client:
+        failure = await refused(client, "List", filter=chosen)
+    assert (failure.code, failure.reason) == (CODE.INVALID_ARGUMENT, "BAD_FILTER")
+    assert failure.metadata == {"field": "filter.index"}
 
 
 @pytest.mark.parametrize("method", ["Get", "MultiGet", "List", "Scan"])

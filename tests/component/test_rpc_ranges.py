@@ -266,14 +266,14 @@ async def test_first_users_of_the_order_share_the_sorting():
     build_one = ordered.build_one
     ordered.build_one = lambda: (built.append(1), build_one())
     async with asyncio.TaskGroup() as group:
-        uses = [group.create_task(in_order(served)) for _ in range(5)]
+        uses = [group.create_task(in_order(served, "")) for _ in range(5)]
     assert len(built) == SHARDS
     assert all(use.result() == (served.view, ordered) for use in uses)
 
 
 async def test_a_first_user_that_gives_up_leaves_the_order_to_the_others():
     served = numbered(2000)
-    first, second = (asyncio.create_task(in_order(served)) for _ in range(2))
+    first, second = (asyncio.create_task(in_order(served, "")) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     _, ordered = await second

@@ -139,7 +139,7 @@ async def test_a_token_is_bound_to_its_filter_its_table_and_its_use():
     [
         ({"filter": pb.Filter()}, "BAD_FILTER"),
         ({"filter": pb.Filter(key_range=pb.KeyRange(start=b"b", end=b"a"))}, "BAD_RANGE"),
-        ({"filter": pb.Filter(index=pb.IndexQuery(index="x"))}, "NOT_YET"),
+        ({"filter": pb.Filter(index=pb.IndexQuery(index="x", equals="y"))}, "BAD_FILTER"),
         ({"delivery": 9}, "BAD_REQUEST"),
         ({"view": 9}, "BAD_REQUEST"),
         ({"encoding": pb.ENCODING_JSON}, "NO_FORMAT"),

@@ -100,6 +100,14 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
         return cache_pb2.MultiGetResponse(results=results, state=STATE)
 
     def chosen(self, request) -> list:
+        if request.filter.HasField("index"):
+            index = request.filter.index
+            return [
+                one
+                for one in sorted(self.records, key=lambda one: (one.value, one.key))
+                if index.index == "value" and one.value.startswith(index.prefix.encode())
+                if not index.equals or one.value == index.equals.encode()
+            ]
         start, end = request.filter.key_range.start, request.filter.key_range.end
         ordered = sorted(self.records, key=lambda one: one.key)
         return [one for one in ordered if one.key >= start and (not end or one.key < end)]

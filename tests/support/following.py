@@ -24,7 +24,7 @@ from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of, t
 from sidecar.core.progress import Wait
 from sidecar.core.rule import Rule
 from sidecar.core.served import Definition, Served
-from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting
+from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting, Shaping
 from sidecar.follower.feed import Feed
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.settings import KafkaSettings
@@ -106,7 +106,7 @@ class Following:
         setting = Setting(
             served=self.served, cluster=self.cluster, clock=clock, changed=Bell(),
             count_error=self.broker_errors.append, policy=Policy(**options),
-            budget=budget, rule_of=lambda _: rule,
+            budget=budget, shaping=Shaping(rule_of=lambda _: rule),
         )  # fmt: skip
         self.follower = _noting(self.told)(setting)
         self.task: asyncio.Task[None] | None = None
