@@ -12,27 +12,22 @@ table that nobody feeds without saying so.
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
-from .core.index import Index
 from .core.model import Fetched
-from .core.rule import Rule
-from .core.served import Definition, Served
-from .core.table import Table
-from .follower import Bell, Follower, Policy, Rebuild, Setting, Shaping
-from .formats import FORMATS, steps_of, texts_of
-from .formats import rule_of as rule_for
-from .kafka.cluster import Cluster
+from .core.served import Served
+from .follower.following import Following, boottime, kafka_settings
 from .kafka.errors import leaves_of
 from .kafka.examine import Examined
 from .kafka.examine import examine as examine_topic
 from .kafka.log import OnBegin
 from .kafka.log import read_log as read_topic
-from .kafka.settings import KafkaSettings
-from .ops.config import Config, TableSettings
+from .ops.config import Config, ConfigError
+from .ops.configfile import ConfigFile, NotTaken
 from .ops.heartbeat import Heartbeat
 from .ops.http import AddressFault, HttpServer
 from .ops.logs import event
@@ -44,20 +39,13 @@ from .rpc.ports import Limits, ServerInfo, Tls
 from .rpc.server import Server
 from .rpc.sockets import CannotListen
 
-__all__ = [
-    "Ended",
-    "Sidecar",
-    "boottime",
-    "examine",
-    "kafka_settings",
-    "read_log",
-    "rule_of",
-    "serve",
-]
+__all__ = ["Ended", "Sidecar", "examine", "read_log", "serve"]
 
 _log = logging.getLogger("sidecar.app")
 
 _GRACE_S = 10.0
+# How often the configuration's file is looked at.
+_LOOK_S = 1.0
 
 
 class Ended(Exception):  # noqa: N818 (how a run ended, not what the program did wrong)
@@ -71,35 +59,38 @@ class Ended(Exception):  # noqa: N818 (how a run ended, not what the program did
         self.usage = usage
 
 
-def boottime() -> float:
-    """Seconds that go on while the machine sleeps, and that no clock setting moves."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Sidecar:
     """All the parts of one sidecar, wired; nothing runs yet.
 
+    Args:
+        config: what it serves.
+        file: where that comes from; tables that are defined otherwise there are taken while it
+            runs. None: nothing changes.
+
     Attributes:
-        tables: by name.
         http_address: where probes and pages are served, once `serve` has begun.
     """
 
-    def __init__(self, config: Config) -> None:
-        definitions = config.definitions()
-        self.tables = {definition.name: Served(definition) for definition in definitions}
-        self._changed = Bell()
-        self._cluster = Cluster(kafka_settings(config), boottime)
+    def __init__(self, config: Config, file: ConfigFile | None = None) -> None:
+        recorder, limit = Recorder(), config.limits.memory or container_limit()
+        self._following = Following(config, Budget(limit), recorder.broker_error)
         self._observed = Observed(
             tables=self.tables,
-            recorder=Recorder(),
+            recorder=recorder,
             heartbeat=Heartbeat(),
             clock=boottime,
             version=__version__,
-            memory_limit=config.limits.memory or container_limit(),
+            memory_limit=limit,
         )
         self._pages = Pages(self._observed)
         self._http = HttpServer(config.http, self._pages.page)
-        self._config = config
+        self._file = file
+        self._reload = asyncio.Event()
+
+    @property
+    def tables(self) -> Mapping[str, Served]:
+        """Every table, by name."""
+        return self._following.tables
 
     @property
     def http_address(self) -> tuple[str, int]:
@@ -119,7 +110,7 @@ class Sidecar:
         except (AddressFault, CannotListen) as fault:
             self._http.stop()
             raise Ended(str(fault), usage=True) from fault
-        event(_log, logging.INFO, "serving", listen=",".join(self._config.listen))
+        event(_log, logging.INFO, "serving", listen=",".join(self._following.config.listen))
         work = asyncio.create_task(self._work())
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -131,34 +122,55 @@ class Sidecar:
             await server.stop(_GRACE_S)
             work.cancel()
             await asyncio.wait({work})
-            self._cluster.close()
+            self._following.close()
             self._http.stop()
         _raise_faults(work)
 
     async def _work(self) -> None:
-        budget = Budget(self._observed.memory_limit)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._observed.heartbeat.run())
-            for name, served in self.tables.items():
-                setting = Setting(
-                    served=served,
-                    cluster=self._cluster,
-                    clock=boottime,
-                    changed=self._changed,
-                    count_error=self._observed.recorder.broker_error,
-                    policy=_policy(self._config.tables[name]),
-                    budget=budget,
-                    shaping=Shaping(rule_of, indexes_of),
-                )
-                tasks.create_task(Follower(setting).run())
+            tasks.create_task(self._following.run())
+            if self._file is not None:
+                tasks.create_task(self._reloading(self._file))
+
+    # A configuration that changes
+
+    def reload(self) -> None:
+        """Look at the configuration's file again, whether or not it has changed."""
+        self._reload.set()
+
+    async def _reloading(self, file: ConfigFile) -> NoReturn:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._reload.wait()
+            if not self._reload.is_set() and not file.changed():
+                continue
+            self._reload.clear()
+            try:
+                taken = self._following.take(file.load())
+            except (ConfigError, NotTaken) as error:
+                fault = "; ".join(str(error).splitlines())
+                self._observed.recorder.reload(fault)
+                event(_log, logging.ERROR, "configuration refused", why=fault)
+            else:
+                self._observed.recorder.reload()
+                event(_log, logging.INFO, "configuration taken", tables=",".join(taken) or "none")
+
+    def _config_yaml(self) -> str:
+        return self._following.config.to_yaml()
+
+    def _config_fault(self) -> str:
+        return self._observed.recorder.config_fault
 
     def _server(self) -> Server:
-        limits = self._config.limits
+        config = self._following.config
+        limits = config.limits
         return Server(
             tables=self.tables,
-            listen=self._config.listen,
+            listen=config.listen,
             clock=boottime,
-            changed=self._changed,
+            changed=self._following.changed,
             recorder=self._observed.recorder,
             limits=Limits(
                 keys=limits.keys,
@@ -173,9 +185,10 @@ class Sidecar:
                 version=__version__,
                 started_at=boottime(),
                 resident_bytes=resident_bytes,
-                config_yaml=self._config.to_yaml(),
+                config_yaml=self._config_yaml,
+                config_fault=self._config_fault,
             ),
-            tls=_tls(self._config),
+            tls=_tls(config),
         )
 
 
@@ -198,55 +211,6 @@ def read_log(
 async def examine(config: Config, topic: str, *, limit_s: float) -> Examined:
     """Gather what the brokers tell of a topic; as `kafka.examine.examine`."""
     return await examine_topic(kafka_settings(config), topic, boottime, limit_s=limit_s)
-
-
-def rule_of(definition: Definition) -> Rule | None:
-    """What a table's definition makes of the records of its log; None: leaves them as they are."""
-    return rule_for(definition.load, FORMATS[definition.format], wall_ms)
-
-
-def indexes_of(definition: Definition, table: Table) -> dict[str, Index]:
-    """The indexes that a table's definition wants, by name."""
-    decode = FORMATS[definition.format]
-    return {
-        name: Index(table, texts_of(path, decode), several=steps_of(path) is None)
-        for name, path in definition.indexes
-        if decode is not None
-    }
-
-
-def wall_ms() -> int:
-    """Milliseconds since the Unix epoch, which records' timestamps are compared with."""
-    return time.time_ns() // 1_000_000
-
-
-def kafka_settings(config: Config) -> KafkaSettings:
-    """The Kafka client's settings of a configuration."""
-    kafka = config.kafka
-    return KafkaSettings(
-        bootstrap=tuple(kafka.bootstrap),
-        client_id=kafka.client_id,
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=kafka.sasl_password,
-        ssl_ca=kafka.ssl_ca,
-        ssl_certificate=kafka.ssl_certificate,
-        ssl_key=kafka.ssl_key,
-        ssl_key_password=kafka.ssl_key_password,
-        isolation_level=kafka.isolation_level,
-        batch_bytes=config.limits.batch_bytes,
-    )
-
-
-def _policy(table: TableSettings) -> Policy:
-    kept_ms = table.delete_retention_ms
-    return Policy(
-        open_transaction_wait_s=table.open_transaction_wait_ms / 1000,
-        rebuild=Rebuild(table.rebuild),
-        skip_bad_batches=table.skip_bad_batches,
-        delete_retention_s=None if kept_ms is None else kept_ms / 1000,
-    )
 
 
 def _tls(config: Config) -> Tls | None:

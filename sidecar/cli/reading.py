@@ -15,7 +15,7 @@ from ..core.model import Fetched
 from ..core.rule import Rule
 from ..core.served import Definition
 from .brokers import brokers_of, served_config
-from .failure import CANNOT_CONNECT, SERVER_ERROR, Failed
+from .failure import CANNOT_CONNECT, NOT_READY, SERVER_ERROR, Failed
 from .progress import ReadingProgress
 from .text import escaped_text
 
@@ -103,24 +103,32 @@ def subject_of(
         CallFailed: of the client.
         Failed: how to reach the brokers is not clear.
     """
+    from ..follower.following import rule_of
+
     known = client.table(table)
     served = served_config(client)
     topic = topic or known.topic
     settings = served.get("tables", {}).get(known.name, {})
     config = brokers_of(served, path, servers, {known.name: topic})
-    rule = _rule_of(known.name, settings)
+    definition = _definition_of(known.name, settings, served.get("kafka", {}))
+    if known.definition_hash not in {"", definition.hash}:
+        raise Failed(
+            f"table {escaped_text(known.name)} is being read anew by a changed definition: run the "
+            "command again once that is served",
+            NOT_READY,
+        )
+    rule = rule_of(definition)
     return Subject(known.name, topic, config, bool(settings.get("headers", False)), rule)
 
 
-def _rule_of(table: str, settings: Mapping[str, Any]) -> Rule | None:
-    """The rule by which a running sidecar loads a table.
+def _definition_of(table: str, settings: Mapping[str, Any], kafka: Mapping[str, Any]) -> Definition:
+    """What a running sidecar says that a table is.
 
     Raises:
         Failed: it is not one that this version knows.
     """
     from pydantic import ValidationError
 
-    from ..app import rule_of
     from ..ops.config import TableSettings
 
     try:
@@ -132,8 +140,14 @@ def _rule_of(table: str, settings: Mapping[str, Any]) -> Rule | None:
             f"know ({names}): use the sidecar's own version",
             SERVER_ERROR,
         ) from error
-    load = known.load()
-    return rule_of(Definition(name=table, topic=known.topic, format=known.format, load=load))
+    isolation = kafka.get("isolation.level", "read_committed")
+    return Definition(
+        name=table,
+        topic=known.topic,
+        format=known.format,
+        load=known.load(),
+        isolation=str(isolation),
+    )
 
 
 def read(read_log: ReadLog, subject: Subject, fold: Fold, since: Mapping[int, int]) -> LogSpan:

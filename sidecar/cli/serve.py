@@ -20,6 +20,7 @@ from .failure import SERVER_ERROR, USAGE, Failed
 
 if TYPE_CHECKING:
     from ..ops.config import Config
+    from ..ops.configfile import ConfigFile
 
 __all__ = ["run", "serve"]
 
@@ -86,9 +87,12 @@ def serve(
 
     Settings come from the file, then the environment (SIDECAR_KAFKA__BOOTSTRAP_SERVERS
     for kafka: bootstrap.servers), then the flags. `sidecar config schema` describes them.
+    When the file changes, or at SIGHUP, tables that are defined otherwise are read anew, and
+    take the place of the old ones when they are ready; a file with a mistake changes nothing.
     """
     from ..ops import logs
-    from ..ops.config import ConfigError, load, notes
+    from ..ops.config import ConfigError, notes
+    from ..ops.configfile import ConfigFile
 
     flags = {
         "kafka": {"bootstrap.servers": bootstrap_servers},
@@ -96,15 +100,16 @@ def serve(
         "listen": listen,
         "http": http,
     }
+    file = ConfigFile(path, os.environ, flags)
     try:
-        config = load(path, os.environ, flags)
+        config = file.load()
     except ConfigError as error:
         raise Failed(str(error), USAGE) from error
     screen = Screen(sys.stderr)
     logs.configure(log_level, "json" if log_format == "json" else "text", cast("TextIO", screen))
     for note in notes(config):
         click.echo(f"note: {note}", err=True)
-    run(config, screen)
+    run(config, screen, file)
 
 
 class Screen(io.TextIOBase):
@@ -134,8 +139,10 @@ class Screen(io.TextIOBase):
         self._line = line
 
 
-def run(config: "Config", screen: Screen) -> None:
+def run(config: "Config", screen: Screen, file: "ConfigFile | None" = None) -> None:
     """Serve a configuration in this process until a signal stops it.
+
+    SIGHUP has its file read again, which is also done when that has changed.
 
     Raises:
         Failed: an address is in use, or the sidecar itself is at fault.
@@ -152,7 +159,9 @@ def run(config: "Config", screen: Screen) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        sidecar = Sidecar(config)
+        sidecar = Sidecar(config, file)
+        if file is not None:
+            loop.add_signal_handler(signal.SIGHUP, sidecar.reload)
         showing = asyncio.create_task(show_bootstrap(sidecar, screen))
         try:
             await sidecar.run(stop)

@@ -66,6 +66,11 @@ def status(connection: Connection, *, table: str, form: str) -> None:
         age = duration(server.uptime_ms)
         verdict = _verdict(known, wanting)
         line(f"sidecar {server.version} at {connection.endpoint}, up {age}: {verdict}")
+        if server.config_fault:
+            line(
+                f"  its configuration has changed, and runs on as it was: "
+                f"{escaped_text(server.config_fault)}"
+            )
         _show(known)
     else:
         shown = {
@@ -73,6 +78,7 @@ def status(connection: Connection, *, table: str, form: str) -> None:
             "fresh": bool(known) and not wanting,
             "version": server.version,
             "uptime_ms": server.uptime_ms,
+            "config_fault": escaped_text(server.config_fault),
             "tables": [table_json(one) for one in known],
         }
         document(form, shown, lines=[shown])

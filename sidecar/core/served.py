@@ -18,7 +18,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
@@ -32,6 +33,7 @@ from .watch import Watches
 __all__ = [
     "Definition",
     "Generation",
+    "Plan",
     "Served",
     "Source",
     "TableState",
@@ -78,6 +80,14 @@ class Definition:
     load: Load = field(default_factory=Load)
     indexes: tuple[tuple[str, str], ...] = ()
 
+    def same_table(self, other: "Definition") -> bool:
+        """Whether what was read for the one is what would be read for the other."""
+        mine, others = (
+            (each.topic, each.hash, each.headers, each.format, each.indexes)
+            for each in (self, other)
+        )
+        return mine == others
+
     @property
     def hash(self) -> str:
         """Digest of all that decides which entries the table holds."""
@@ -108,6 +118,23 @@ class Trouble(NamedTuple):
     final: bool = False
 
 
+class Plan(NamedTuple):
+    """What a generation is to be.
+
+    Attributes:
+        definition: that it is built by; None: the one that its table has.
+        rule: through which its log is read; None: as it is.
+        indexes: over its table, by name.
+    """
+
+    definition: Definition | None = None
+    rule: Rule | None = None
+    indexes: Mapping[str, Index] = MappingProxyType({})
+
+
+_NO_PLAN: Final = Plan()
+
+
 @dataclass(slots=True)
 class Generation:
     """One build of a table.
@@ -119,8 +146,7 @@ class Generation:
         ready: the same; 0: not yet.
         fetched_bytes: of record batches.
         watches: who follows it; None: nobody ever did.
-        rule: through which its log is read; None: as it is.
-        indexes: by name.
+        plan: what it is to be.
     """
 
     source: Source
@@ -129,20 +155,19 @@ class Generation:
     ready: float = 0.0
     fetched_bytes: int = 0
     watches: Watches | None = None
-    rule: Rule | None = None
-    indexes: Mapping[str, Index] = field(default_factory=dict)
+    plan: Plan = _NO_PLAN
 
     def seen(self, fetched: Fetched) -> Fetched:
         """A part of the log as the table is told it."""
-        if self.rule is None:
+        if self.plan.rule is None:
             return fetched
-        return self.rule.fetched(fetched, self.view.table.counters)
+        return self.plan.rule.fetched(fetched, self.view.table.counters)
 
     def memory_bytes(self) -> int:
         """Estimate of what it holds; see `Served.memory_bytes`."""
         table, watches = self.view.table, self.watches
         kept = 0 if watches is None else watches.past_bytes + watches.queued_bytes
-        found = sum(index.memory_bytes for index in self.indexes.values())
+        found = sum(index.memory_bytes for index in self.plan.indexes.values())
         return len(table) * 146 + table.payload_bytes + kept + found
 
     def end(self) -> None:
@@ -161,6 +186,7 @@ class Served:
     """One table's place in the sidecar.
 
     Attributes:
+        definition: what the generation that answers was built by, or else what is built first.
         current: the generation that answers, or is the first to be read.
         next: the one that is built beside it, or instead of one that may not answer any more.
         trouble: why there is no `current`.
@@ -215,25 +241,45 @@ class Served:
             self.next = generation
         else:
             self.current, self.fault = generation, ""
+            self.definition = generation.plan.definition or self.definition
         self.begun = {**self.begun, reason: self.begun.get(reason, 0) + 1}
         self.arrivals.wake()
 
     def try_ready(self, now: float) -> bool:
         """Let the generation that is built answer once it can; true: it just did."""
         built = self.next or self.current
-        if built is None or built.view.ready or not built.view.try_ready():
+        if built is None or built.view.ready or (built is self.next and self._runs_ahead(built)):
+            return False
+        if not built.view.try_ready():
             return False
         built.ready = now
         before, self.current, self.next = self.current, built, None
+        self.definition = built.plan.definition or self.definition
         if before is not None and before is not built:
             before.end()
         self.fault, self.replaced = "", False
         self.arrivals.wake()
         return True
 
+    def _runs_ahead(self, built: Generation) -> bool:
+        """What answers, and is fed, has read further: a swap would go back in time."""
+        before = self.current
+        if before is None or self.fault or before.source.incarnation != built.source.incarnation:
+            return False
+        return built.view.caught_up and not built.view.has_reached(before.view)
+
+    def gives_way(self, generation: Generation) -> bool:
+        """It answers, and another one would in its place had it read as far: so it may wait."""
+        fed = generation is self.current and not self.fault
+        return fed and self.next is not None and self.next.view.fit
+
     def cut_off(self, fault: str) -> None:
         """Nothing feeds the generation that answers; what was built beside it is given up."""
         self.next, self.fault = None, fault
+
+    def give_up_next(self) -> None:
+        """What is built beside the one that answers is given up; that is fed on."""
+        self.next = None
 
     def drop(self, trouble: Trouble, *, replaced: bool) -> None:
         """Nothing answers any more; `replaced`: the topic is another one, or gone."""

@@ -265,14 +265,26 @@ class View:
         How many entries there are is known once the table is settled: only who asks for a
         minimum waits for that. No partition may be in doubt.
         """
-        if not self.caught_up:
-            return self.ready
-        self._table.tailing = True
-        least = self._min_entries or 0
-        enough = not least or (self._table.settled and len(self._table) >= least)
-        if enough and not self.doubted:
+        if self.caught_up:
+            self._table.tailing = True
+        if self.fit:
             self._min_entries = None
         return self.ready
+
+    @property
+    def fit(self) -> bool:
+        """Nothing is missing for it to become ready."""
+        least = self._min_entries or 0
+        enough = not least or (self._table.settled and len(self._table) >= least)
+        return self.caught_up and enough and not self.doubted
+
+    def has_reached(self, other: "View") -> bool:
+        """It has read as far as another one of the same log."""
+        ours = self.progress
+        return all(
+            number in ours and ours[number].position >= known.position
+            for number, known in other.progress.items()
+        )
 
     @property
     def doubted(self) -> list[int]:

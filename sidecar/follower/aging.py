@@ -16,7 +16,7 @@ _ROUND_S = 1.0
 
 async def age(generation: Generation) -> None:
     """Do so until cancelled; nothing, where entries may be of any age."""
-    rule, table = generation.rule, generation.view.table
+    rule, table = generation.plan.rule, generation.view.table
     if rule is None or rule.expire_after_ms is None:
         return
     while not (table.tailing and table.settled):  # noqa: ASYNC110 (the feed sees to that)

@@ -53,7 +53,7 @@ class Confirmer:
     ) -> None:
         self._cluster = cluster
         self.topic = topic
-        self._rule = generation.rule
+        self._rule = generation.plan.rule
         self._view = generation.view
         self._clock = clock
         self._skips_bad = skips_bad

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from ..core.model import Fetched, LogBounds
 from ..core.progress import Cleaning, Freshness, Leader, Progress, Wait
-from ..core.served import Generation, Source, incarnation_of
+from ..core.served import Definition, Generation, Source, incarnation_of
 from ..core.view import View
 from ..kafka.errors import BadBatch
 from ..kafka.reader import Reader
@@ -42,6 +42,8 @@ _LEAST = 16
 _GENERATION_BITS = 53
 # A reader that lives says something of each partition more often than this, whatever it waits for.
 _ROUND_S = 1.0
+# How often, and how many times, is looked whether another generation has taken this one's place.
+_LOOK_S, _LOOKS = 0.005, 200
 _LONG_GAP_S = 3600.0
 _ROUNDS = 120
 
@@ -95,6 +97,7 @@ class Feed:
         view, number = self._view, fetched.partition
         self._silent[number] = 0
         self._generation.fetched_bytes += fetched.size
+        await self._give_way()
         self._warn_of_gap(view.progress[number], fetched)
         await self._until_there_is_memory()
         limit = _TAIL_SLICE if view.ready else _SLICE
@@ -184,6 +187,13 @@ class Feed:
     def _view(self) -> View:
         return self._generation.view
 
+    async def _give_way(self) -> None:
+        """Let another generation, for a changed definition, come as far as this one has."""
+        for _ in range(_LOOKS):
+            if not self._setting.served.gives_way(self._generation):
+                break
+            await asyncio.sleep(_LOOK_S)
+
     def _name_wait(self, partition: int) -> None:
         view, now = self._view, self._setting.clock()
         # Brokers tell the last stable offset under read_uncommitted too, where it holds nothing.
@@ -259,7 +269,7 @@ class Feed:
             await self._index()
 
     async def _index(self) -> None:
-        for index in self._generation.indexes.values():
+        for index in self._generation.plan.indexes.values():
             while not index.built:
                 index.build_one()
                 await asyncio.sleep(0)
@@ -323,9 +333,8 @@ class Feed:
         setting.changed.ring()
 
 
-def generation_of(setting: Setting, topic: Topic) -> Generation:
-    """A generation that begins now, to be read from a topic."""
-    definition = setting.served.definition
+def generation_of(setting: Setting, topic: Topic, definition: Definition) -> Generation:
+    """A generation that begins now, to be read from a topic, as a definition wants it."""
     source = _source(topic)
     keep_s = _kept_s(source, setting.policy)
     partitions = [
@@ -345,8 +354,7 @@ def generation_of(setting: Setting, topic: Topic) -> Generation:
         source,
         view,
         setting.clock(),
-        rule=setting.shaping.rule_of(definition),
-        indexes=setting.shaping.indexes_of(definition, view.table),
+        plan=setting.plan_of(definition, view.table),
     )
 
 

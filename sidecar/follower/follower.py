@@ -19,17 +19,19 @@ A generation that was never ready has nothing to answer: it is simply begun agai
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import NoReturn
 
 from ..core.errors import Reason
-from ..core.served import Generation, Trouble
+from ..core.served import Definition, Generation, Trouble
 from ..kafka.backoff import Backoff
 from ..kafka.errors import KafkaFault, TopicGone, Unsupported, leaves_of
 from ..kafka.topic import Topic, locate
 from ..kafka.topology import Identity
 from ..ops.logs import event
 from .feed import Feed, generation_of
-from .setting import OverBudget, Rebuild, Setting
+from .setting import OverBudget, Policy, Rebuild, Redefined, Setting
+from .succession import Succession
 
 __all__ = ["Follower"]
 
@@ -59,10 +61,23 @@ class Follower:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
+        self._succession = Succession(
+            setting.served, setting.changed, lambda: self._generation("definition"), self._free_next
+        )
         self._topic: Topic | None = None
         self._missing_since: float | None = None
         self._bugs = 0
         self._dropped: list[Generation] = []
+
+    def redefine(self, definition: Definition, policy: Policy) -> None:
+        """Take another definition; of the same topic.
+
+        Where it decides what the table holds, that is read anew: beside what answers, or instead
+        of it, as the policy's `rebuild` says (which may not be REFUSE).
+        """
+        self._setting = replace(self._setting, policy=policy)
+        self._succession.at_once = policy.rebuild is Rebuild.DROP_OLD
+        self._succession.want(definition)
 
     async def run(self) -> NoReturn:
         """Follow the topic until cancelled.
@@ -84,7 +99,7 @@ class Follower:
     async def _fault_of_generation(self, reason: str) -> Exception:
         """Begin a generation and feed it; what ended it."""
         try:
-            await self._generation(reason)
+            await self._succession.run(self._generation(reason))
         except* Exception as faults:  # noqa: BLE001 (what it was decides what follows)
             leaves = leaves_of(faults)
         gone = [leaf for leaf in leaves if isinstance(leaf, TopicGone)]
@@ -95,7 +110,7 @@ class Follower:
         setting, served = self._setting, self._setting.served
         topic = await locate(setting.cluster, served.definition.topic, self._report)
         self._missing_since = None
-        generation = generation_of(setting, topic)
+        generation = generation_of(setting, topic, self._succession.wanted)
         source = served.current.source if served.current else None
         if source is not None and source.incarnation != generation.source.incarnation:
             self._drop(Trouble(Reason.TOPIC_REPLACED, "its topic is another one now"))
@@ -118,6 +133,8 @@ class Follower:
 
     async def _lost(self, fault: Exception) -> str:
         """Do what its loss demands; returns the reason for the next generation, in a word."""
+        if isinstance(fault, Redefined):
+            return self._redefined()
         if isinstance(fault, TopicGone):
             return await self._lost_topic(fault)
         if isinstance(fault, OverBudget):
@@ -133,6 +150,12 @@ class Follower:
         return await self._lost_log(
             f"a fault of the sidecar itself ({type(fault).__name__}; its log tells more)", "bug"
         )
+
+    def _redefined(self) -> str:
+        sentence = f"topic {self._name!r}: its table is defined anew"
+        self._tell(sentence)
+        self._drop(Trouble(Reason.BOOTSTRAPPING, sentence), replaced=False)
+        return "definition"
 
     async def _lost_topic(self, gone: TopicGone) -> str:
         sentence = f"topic {self._name!r}: {gone}"
@@ -221,6 +244,12 @@ class Follower:
         self._dropped += [generation for generation in built if generation]
         served.drop(trouble, replaced=replaced)
         self._setting.changed.ring()
+
+    async def _free_next(self) -> None:
+        if self._setting.served.next is not None:
+            self._dropped.append(self._setting.served.next)
+            self._setting.served.give_up_next()
+        await self._free_dropped()
 
     async def _free_dropped(self) -> None:
         while self._dropped:

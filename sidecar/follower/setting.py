@@ -1,19 +1,16 @@
 """Where a follower works: what it writes, where from, by which rules, and whom it tells."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
 
-from ..core.index import Index
-from ..core.rule import Rule
-from ..core.served import Definition, Served
+from ..core.served import Definition, Plan, Served
 from ..core.table import Table
 from ..kafka.cluster import Cluster
 from ..ops.memory import Budget
 
-__all__ = ["Bell", "OverBudget", "Policy", "Rebuild", "Setting", "Shaping", "Stalled"]
+__all__ = ["Bell", "OverBudget", "Policy", "Rebuild", "Redefined", "Setting", "Stalled"]
 
 
 class Bell:
@@ -58,19 +55,8 @@ class Policy:
     delete_retention_s: float | None = None
 
 
-class Shaping(NamedTuple):
-    """What a definition asks of a generation.
-
-    Attributes:
-        rule_of: what becomes of the log's records; None: they stay as they are.
-        indexes_of: the indexes over the table, by name.
-    """
-
-    rule_of: Callable[[Definition], Rule | None] = lambda _: None
-    indexes_of: Callable[[Definition, Table], Mapping[str, Index]] = lambda *_: {}
-
-
-_AS_IT_IS: Final = Shaping()
+def _as_it_is(definition: Definition, _: Table) -> Plan:
+    return Plan(definition)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +71,7 @@ class Setting:
         count_error: told the name of each broker error.
         policy: of the table.
         budget: of memory, for the whole process.
-        shaping: what a definition makes of a log, and of its table.
+        plan_of: what a definition asks of a generation and its table.
     """
 
     served: Served
@@ -95,11 +81,15 @@ class Setting:
     count_error: Callable[[str], None]
     policy: Policy = Policy()
     budget: Budget = field(default_factory=Budget)
-    shaping: Shaping = _AS_IT_IS
+    plan_of: Callable[[Definition, Table], Plan] = _as_it_is
 
 
 class OverBudget(Exception):  # noqa: N818 (a refusal, by our own rule)
     """A generation would take more memory than there is."""
+
+
+class Redefined(Exception):  # noqa: N818 (what is wanted, not what is wrong)
+    """The table is to be another one."""
 
 
 class Stalled(Exception):  # noqa: N818 (a bug of the reader, seen from outside)

@@ -51,6 +51,21 @@ _TABLE: Final = ("table",)
 
 METRICS: Final = (
     Family("sidecar_build_info", "gauge", ("version", "python"), "", "Always 1."),
+    Family(
+        "sidecar_config_reloads_total",
+        "counter",
+        ("result",),
+        "",
+        "Newer configurations that were seen while running: taken, or refused (the log and "
+        "`sidecar status` say why).",
+    ),
+    Family(
+        "sidecar_config_refused",
+        "gauge",
+        (),
+        "",
+        "1 while the newest configuration is refused and an older one runs on.",
+    ),
     Family("sidecar_table_entries", "gauge", _TABLE, "", "Live entries."),
     Family(
         "sidecar_table_payload_bytes",
@@ -111,7 +126,7 @@ METRICS: Final = (
         ("table", "reason"),
         "",
         "Generations begun since the start, by why: start, log_cut, topic_replaced, unsupported, "
-        "bug, memory.",
+        "bug, memory, definition.",
     ),
     Family(
         "sidecar_records_applied_total",
@@ -226,6 +241,7 @@ class _Tables(Collector):
         labels = (observed.version, platform.python_version())
         samples["sidecar_build_info"].append((labels, 1))
         samples["sidecar_loop_lag_seconds"].append(((), observed.heartbeat.lag()))
+        samples["sidecar_config_refused"].append(((), bool(observed.recorder.config_fault)))
         if observed.memory_limit is not None:
             samples["sidecar_memory_limit_bytes"].append(((), observed.memory_limit))
         now = observed.clock()
@@ -298,6 +314,8 @@ def _add_counts(samples: _Samples, recorder: Recorder) -> None:
         samples["sidecar_lookups_total"].append((labels, count))
     for table, count in dict(recorder.undecodables).items():
         samples["sidecar_undecodable_total"].append(((table,), count))
+    for result, count in dict(recorder.reloads).items():
+        samples["sidecar_config_reloads_total"].append(((result,), count))
     for error, count in dict(recorder.broker_errors).items():
         samples["sidecar_broker_errors_total"].append(((error,), count))
 

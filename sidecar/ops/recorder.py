@@ -51,15 +51,19 @@ class Recorder:
         rpcs: method → durations.
         undecodables: table → values.
         broker_errors: error name → times.
+        reloads: "taken" or "refused" → newer configurations.
+        config_fault: why the newest was not taken; empty: it was, or there is none.
     """
 
-    __slots__ = ("broker_errors", "lookups", "rpcs", "undecodables")
+    __slots__ = ("broker_errors", "config_fault", "lookups", "reloads", "rpcs", "undecodables")
 
     def __init__(self) -> None:
         self.lookups: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.rpcs: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.undecodables: defaultdict[str, int] = defaultdict(int)
         self.broker_errors: defaultdict[str, int] = defaultdict(int)
+        self.reloads: defaultdict[str, int] = defaultdict(int)
+        self.config_fault = ""
 
     def lookup(self, table: str, presence: int, count: int = 1) -> None:
         """`count` keys of a served table were answered with this presence."""
@@ -72,6 +76,11 @@ class Recorder:
     def undecodable(self, table: str) -> None:
         """A value could not be decoded by the table's format."""
         self.undecodables[table] += 1
+
+    def reload(self, fault: str = "") -> None:
+        """A newer configuration was taken, or why it was not."""
+        self.reloads["refused" if fault else "taken"] += 1
+        self.config_fault = fault
 
     def broker_error(self, name: str) -> None:
         """A broker, or the way to it, failed; `name` is one of a fixed set."""

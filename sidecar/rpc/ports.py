@@ -76,14 +76,16 @@ class ServerInfo:
         version: of the sidecar.
         started_at: seconds, by the server's clock.
         resident_bytes: tells the memory of the process.
-        config_yaml: the effective configuration, secrets left out.
+        config_yaml: tells the effective configuration, secrets left out.
+        config_fault: tells why a newer one is not taken; empty: there is none.
         features: what it does beyond the contract's first version.
     """
 
     version: str
     started_at: float
     resident_bytes: Callable[[], int]
-    config_yaml: str = ""
+    config_yaml: Callable[[], str] = str
+    config_fault: Callable[[], str] = str
     features: tuple[str, ...] = ()
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from .._pb import cache_pb2 as pb
 from ..core.errors import Reason, Refused
 from ..core.model import Entry
-from ..core.served import Generation, Served
+from ..core.served import Definition, Generation, Served
 from ..core.view import View
 from ..formats import FORMATS, DecodedValues, Decoder
 from .errors import bad_argument, shown, shown_names
@@ -67,13 +67,9 @@ class Tables:
         self._named = dict(self._tables)
         if len(tables) == 1:
             self._named[""] = next(iter(tables.values()))
-        kept = DecodedValues(decoded_bytes)
-        formats = {name: FORMATS[served.definition.format] for name, served in tables.items()}
-        self._decoders = {
-            name: Decoder(name, decode, kept, recorder.undecodable)
-            for name, decode in formats.items()
-            if decode is not None
-        }
+        self._kept = DecodedValues(decoded_bytes)
+        self._recorder = recorder
+        self._decoders: dict[tuple[str, str], Decoder] = {}
 
     def __iter__(self) -> Iterator[Served]:
         """Every table, by name."""
@@ -107,7 +103,7 @@ class Tables:
 
     def undecodable(self, served: Served) -> int:
         """How many values of the table's generation were found to be undecodable."""
-        decoder = self._decoders.get(served.definition.name)
+        decoder = self._decoder_of(served.definition)
         if decoder is None or served.view is None:
             return 0
         return decoder.undecodable_of(served.view.identity[1])
@@ -126,10 +122,21 @@ class Tables:
             return fill
         if encoding != pb.ENCODING_JSON:
             raise bad_argument("encoding", f"{encoding} is no Encoding that this version knows")
-        decoder = self._decoders.get(served.definition.name)
+        decoder = self._decoder_of(served.definition)
         if decoder is None:
             raise _no_format(served)
         return json_fill(view, decoder, generation)
+
+    def _decoder_of(self, definition: Definition) -> Decoder | None:
+        """A table's format may change with its definition."""
+        decode = FORMATS[definition.format]
+        if decode is None:
+            return None
+        known = self._decoders.get((definition.name, definition.format))
+        if known is None:
+            known = Decoder(definition.name, decode, self._kept, self._recorder.undecodable)
+            self._decoders[definition.name, definition.format] = known
+        return known
 
 
 async def in_order(served: Served, index: str) -> tuple[View, Order]:
@@ -161,9 +168,9 @@ async def in_order(served: Served, index: str) -> tuple[View, Order]:
 def _order_of(served: Served, generation: Generation, index: str) -> Order:
     if not index:
         return generation.view.ordered()
-    known = generation.indexes.get(index)
+    known = generation.plan.indexes.get(index)
     if known is None:
-        name, names = served.definition.name, shown_names(generation.indexes) or "none"
+        name, names = served.definition.name, shown_names(generation.plan.indexes) or "none"
         raise Refused(
             Reason.UNKNOWN_INDEX,
             f"table {name!r} has no index {shown(index)!r}; it has: {names}",

@@ -10,11 +10,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from sidecar._pb import admin_pb2_grpc, cache_pb2_grpc
-from sidecar.app import indexes_of
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
 from sidecar.core.progress import Leader, Progress
 from sidecar.core.served import Definition, Generation, Served, Source
 from sidecar.core.view import View
+from sidecar.follower.following import plan_of
 from sidecar.rpc.ports import Limits, ServerInfo
 from sidecar.rpc.server import Server
 
@@ -134,16 +134,17 @@ def bootstrapping(name="users", *, target=100, **definition):
     """A table that is being read."""
     served = Served(Definition(name=name, topic=f"{name}-topic", **definition))
     view = view_of(name, target=target, headers=served.definition.headers)
-    indexes = indexes_of(served.definition, view.table)
     source = Source("cluster", "topic-id", INCARNATION, "compact", 86_400_000)
-    served.begin(Generation(source, view, 990.0, indexes=indexes))
+    served.begin(Generation(source, view, 990.0, plan=plan_of(served.definition, view.table)))
     return served
 
 
 def swap(served, *records, generation=GENERATION + 1):
     """Serve another generation with these (key, value) records."""
     view = view_of(served.definition.name, target=len(records), generation=generation)
-    served.begin(Generation(served.source, view, 1000.0))
+    plan = plan_of(served.definition, view.table)
+    served.cut_off("its log was cut")
+    served.begin(Generation(served.source, view, 1000.0, plan=plan))
     fold_into(view, *(Rec(n, *r) for n, r in enumerate(records)))
     assert served.try_ready(1000.0)
 

@@ -173,7 +173,13 @@ def test_the_status_tells_everything_about_a_table(sidecar):
     assert response.headers["Content-Type"] == "application/json"
     status = json.loads(body)
     (told,) = status.pop("tables")
-    assert status == {"version": "1.2.3", "uptime_ms": 0, "ready": False, "loop_lag_ms": 0}
+    assert status == {
+        "version": "1.2.3",
+        "config_fault": "",
+        "uptime_ms": 0,
+        "ready": False,
+        "loop_lag_ms": 0,
+    }
     assert told.pop("eta_ms") == 148500
     assert told.pop("definition_hash")
     assert told.pop("partitions") == [

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
-from importlib import import_module
 from types import SimpleNamespace
 
 from support.cli_sidecar import FakeSidecar, live
@@ -77,6 +76,4 @@ def holding(records, position):
 
 def reading_with(monkeypatch, read_log):
     """Put a reader in the place of the sidecar's own, which needs brokers."""
-    rule_of = import_module("sidecar.app").rule_of
-    app = SimpleNamespace(read_log=read_log, rule_of=rule_of)
-    monkeypatch.setitem(sys.modules, "sidecar.app", app)
+    monkeypatch.setitem(sys.modules, "sidecar.app", SimpleNamespace(read_log=read_log))

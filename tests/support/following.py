@@ -23,8 +23,8 @@ from support.oracle import Folded
 from sidecar.core.model import OFFSET, ORIGIN, TIMESTAMP, VALUE, partition_of, timestamp_type_of
 from sidecar.core.progress import Wait
 from sidecar.core.rule import Rule
-from sidecar.core.served import Definition, Served
-from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting, Shaping
+from sidecar.core.served import Definition, Plan, Served
+from sidecar.follower import Bell, Follower, Policy, Rebuild, Setting
 from sidecar.follower.feed import Feed
 from sidecar.kafka.cluster import Cluster
 from sidecar.kafka.settings import KafkaSettings
@@ -97,7 +97,7 @@ class Following:
             headers=options.pop("headers", False),
             min_entries=options.pop("min_entries", 0),
         )
-        rule = options.pop("rule", None)
+        rule_of = options.pop("rule_of")
         clock, budget = options.pop("clock", boottime), options.pop("budget", Budget())
         self.served = Served(definition)
         self.cluster = Cluster(settings, clock)
@@ -106,7 +106,7 @@ class Following:
         setting = Setting(
             served=self.served, cluster=self.cluster, clock=clock, changed=Bell(),
             count_error=self.broker_errors.append, policy=Policy(**options),
-            budget=budget, shaping=Shaping(rule_of=lambda _: rule),
+            budget=budget, plan_of=lambda definition, _: Plan(definition, rule_of(definition)),
         )  # fmt: skip
         self.follower = _noting(self.told)(setting)
         self.task: asyncio.Task[None] | None = None
@@ -239,6 +239,7 @@ async def following(
     clock: Callable[[], float] = boottime,
     budget: Budget | None = None,
     rule: Rule | None = None,
+    rule_of: Callable[[Definition], Rule | None] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Following]:
     """Follow a topic; more settings are those of `KafkaSettings`.
@@ -257,7 +258,7 @@ async def following(
         rebuild=rebuild,
         skip_bad_batches=skip_bad_batches,
         clock=clock,
-        rule=rule,
+        rule_of=rule_of or (lambda _: rule),
         budget=budget or Budget(),
     )
     table.task = asyncio.create_task(table.follower.run())

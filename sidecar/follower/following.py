@@ -1,0 +1,151 @@
+"""All tables of a configuration, and what feeds them.
+
+This is what a sidecar holds before anybody asks: `app` puts servers before it, and a process
+that embeds the tables reads them as they are.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..core.index import Index
+from ..core.rule import Rule
+from ..core.served import Definition, Plan, Served
+from ..core.table import Table
+from ..formats import FORMATS, steps_of, texts_of
+from ..formats import rule_of as rule_for
+from ..kafka.cluster import Cluster
+from ..kafka.settings import KafkaSettings
+from ..ops.config import Config, TableSettings
+from ..ops.configfile import check_reload
+from ..ops.memory import Budget
+from .follower import Follower
+from .setting import Bell, Policy, Rebuild, Setting
+
+__all__ = ["Following", "boottime", "kafka_settings", "plan_of", "rule_of"]
+
+
+def boottime() -> float:
+    """Seconds that go on while the machine sleeps, and that no clock setting moves."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Following:
+    """The tables of a configuration, followed while `run` runs.
+
+    Args:
+        config: which, and how to reach their topics.
+        budget: of memory, for the whole process.
+        count_error: told the name of each broker error.
+
+    Attributes:
+        tables: by name; which there are does not change.
+        changed: rung when a table's state changes.
+        config: as it was last taken.
+    """
+
+    def __init__(self, config: Config, budget: Budget, count_error: Callable[[str], None]) -> None:
+        self.config = config
+        self.tables = {one.name: Served(one) for one in config.definitions()}
+        self.changed = Bell()
+        self._cluster = Cluster(kafka_settings(config), boottime)
+        self._followers = {
+            name: Follower(
+                Setting(
+                    served=served,
+                    cluster=self._cluster,
+                    clock=boottime,
+                    changed=self.changed,
+                    count_error=count_error,
+                    policy=_policy(config.tables[name]),
+                    budget=budget,
+                    plan_of=plan_of,
+                )
+            )
+            for name, served in self.tables.items()
+        }
+
+    async def run(self) -> NoReturn:
+        """Follow them all until cancelled.
+
+        Raises (in an ExceptionGroup):
+            Exception: a bug of ours, after three tries to begin anew.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for follower in self._followers.values():
+                tasks.create_task(follower.run())
+        raise AssertionError("followers end by raising")
+
+    def take(self, config: Config) -> list[str]:
+        """Take the tables that are defined otherwise in a newer configuration; which.
+
+        Raises:
+            NotTaken: something else is other than it was.
+        """
+        check_reload(self.config, config)
+        before, self.config = self.config, config
+        known = {one.name: one for one in before.definitions()}
+        changed = [
+            one
+            for one in config.definitions()
+            if one != known[one.name] or config.tables[one.name] != before.tables[one.name]
+        ]
+        for definition in changed:
+            policy = _policy(config.tables[definition.name])
+            self._followers[definition.name].redefine(definition, policy)
+        return [definition.name for definition in changed]
+
+    def close(self) -> None:
+        """Close the connections to the brokers, once nothing runs any more."""
+        self._cluster.close()
+
+
+def rule_of(definition: Definition) -> Rule | None:
+    """What a table's definition makes of the records of its log; None: leaves them as they are."""
+    return rule_for(definition.load, FORMATS[definition.format], wall_ms)
+
+
+def plan_of(definition: Definition, table: Table) -> Plan:
+    """What a definition asks of a generation whose table is this one."""
+    decode = FORMATS[definition.format]
+    indexes = {
+        name: Index(table, texts_of(path, decode), several=steps_of(path) is None)
+        for name, path in definition.indexes
+        if decode is not None
+    }
+    return Plan(definition, rule_of(definition), indexes)
+
+
+def wall_ms() -> int:
+    """Milliseconds since the Unix epoch, which records' timestamps are compared with."""
+    return time.time_ns() // 1_000_000
+
+
+def kafka_settings(config: Config) -> KafkaSettings:
+    """The Kafka client's settings of a configuration."""
+    kafka = config.kafka
+    return KafkaSettings(
+        bootstrap=tuple(kafka.bootstrap),
+        client_id=kafka.client_id,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password,
+        ssl_ca=kafka.ssl_ca,
+        ssl_certificate=kafka.ssl_certificate,
+        ssl_key=kafka.ssl_key,
+        ssl_key_password=kafka.ssl_key_password,
+        isolation_level=kafka.isolation_level,
+        batch_bytes=config.limits.batch_bytes,
+    )
+
+
+def _policy(table: TableSettings) -> Policy:
+    kept_ms = table.delete_retention_ms
+    return Policy(
+        open_transaction_wait_s=table.open_transaction_wait_ms / 1000,
+        rebuild=Rebuild(table.rebuild),
+        skip_bad_batches=table.skip_bad_batches,
+        delete_retention_s=None if kept_ms is None else kept_ms / 1000,
+    )
