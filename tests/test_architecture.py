@@ -30,7 +30,9 @@ ROOMS: dict[str, set[str]] = {
     GENERATED: set(),
     "demo": set(),
     "follower": EVERY,
+    "": {"embed", "ops"},
     "app": EVERY | {"follower"},
+    "embed": EVERY | {"follower"},
     "cli": EVERY | {"follower", "app", "demo", GENERATED},
     "start": {"cli"},
 }

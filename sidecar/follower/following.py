@@ -96,6 +96,14 @@ class Following:
             self._followers[definition.name].redefine(definition, policy)
         return [definition.name for definition in changed]
 
+    def end(self) -> None:
+        """Nothing is fed any more: wake all who wait."""
+        for served in self.tables.values():
+            served.arrivals.wake()
+            if served.current is not None:
+                served.current.end()
+        self.changed.ring()
+
     def close(self) -> None:
         """Close the connections to the brokers, once nothing runs any more."""
         self._cluster.close()

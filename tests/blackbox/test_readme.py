@@ -175,16 +175,19 @@ def test_http_paths_are_served(tmp_path):
             assert code in {200, 503}, (path, code)
 
 
-def test_python_blocks_name_what_the_client_has():
+def test_python_blocks_name_what_there_is():
     import kafka_cache_client
+
+    from sidecar import embed
 
     blocks = [text for language, text in BLOCKS if language == "python"]
     for text in blocks:
         compile(text, "README.md", "exec")
         for name in re.findall(r"\bkafka_cache_client\.(\w+)", text):
             assert hasattr(kafka_cache_client, name), name
-        for name in re.findall(r"\b(?:users|client)\.(\w+)\(", text):
-            assert hasattr(kafka_cache_client.Client, name), name
+        embedded = "import sidecar" in text
+        for name in re.findall(r"\b(?:users|client)\.(\w+)", text):
+            assert hasattr(embed.Table if embedded else kafka_cache_client.Client, name), name
 
 
 def test_exit_codes_are_those_of_the_code():
