@@ -32,6 +32,8 @@ COMMANDS = {
     "demo": Lazy("demo", "demo", "Run all of it on an embedded broker, with moving data."),
     "get": Lazy("lookup", "get", "Look keys up."),
     "list": Lazy("lookup", "list_records", "List records in key order."),
+    "watch": Lazy("watch", "watch", "Show changes as they come."),
+    "dump": Lazy("watch", "dump", "Write a table to a file, one line a record."),
     "tables": Lazy("tables", "tables", "List the tables and how they stand."),
     "describe": Lazy("tables", "describe", "Show one table and each of its partitions."),
     "status": Lazy("status", "status", "Say what is not ready, why, and what to do."),

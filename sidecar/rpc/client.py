@@ -179,6 +179,16 @@ class Client:
         finally:
             call.cancel()
 
+    def watch(self, request: cache_pb2.WatchRequest) -> Iterator[cache_pb2.WatchResponse]:
+        """Changes as they come, without a limit of time."""
+        call = self._cache.Watch(request)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            self._fail(error)
+        finally:
+            call.cancel()
+
     def server_info(self) -> admin_pb2.GetServerInfoResponse:
         """Version, limits and configuration."""
         request = admin_pb2.GetServerInfoRequest()
