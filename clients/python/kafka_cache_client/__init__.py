@@ -13,8 +13,11 @@ is not known is never `None` but an error; `errors` draws the tree of them.
 """
 
 from ._async_client import AsyncClient, connect_async
+from ._async_mirror import AsyncMirror
 from ._calls import CallOptions, LookupOptions, ReadOptions
 from ._client import Client, connect
+from ._mirror import Mirror
+from ._replica import Change
 from .errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -44,11 +47,14 @@ from .model import (
 __all__ = [
     "Answer",
     "AsyncClient",
+    "AsyncMirror",
     "CallOptions",
+    "Change",
     "Client",
     "DeadlineExceeded",
     "InvalidRequest",
     "LookupOptions",
+    "Mirror",
     "NotFresh",
     "NotReady",
     "Outdated",

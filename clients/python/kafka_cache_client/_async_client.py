@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import grpc
 
 from . import _calls
+from ._async_mirror import AsyncMirror
 from ._calls import Call, Calls, Key, LookupOptions, ReadOptions
 from ._channel import Settings, methods, target_or_default
+from ._mirroring import wanted
 from ._status import error_of
 from ._wait import Waiting
 from .errors import SidecarError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from typing import Unpack
 
+    from ._replica import Change
     from .model import Answer, Page, Record, Table
 
 __all__ = ["AsyncClient", "connect_async"]
@@ -147,6 +150,34 @@ class AsyncClient:
                     raise waiting.failure(error, tables, self._settings.target) from error
             await asyncio.sleep(pause)
 
+    def mirror(
+        self,
+        *,
+        prefix: bytes | str | None = None,
+        table: str | None = None,
+        encoding: str = "raw",
+        max_staleness: float | None = None,
+        progress: float = 0.2,
+        on_change: Callable[[Change], object] | None = None,
+    ) -> AsyncMirror:
+        """A mirror of the table, or of its keys with a prefix, in this process.
+
+        It follows the sidecar by Watch, goes on by itself where it was cut off, and answers from
+        memory meanwhile, with a staleness that grows. Close it before the client.
+
+        prefix: only keys that begin so.
+        encoding: ``raw``, or ``json`` for values as the table's format makes them.
+        max_staleness: seconds; lookups that are older raise NotFresh. None: of any age.
+        progress: how often the sidecar says how far it is and how fresh, seconds.
+        on_change: called with each `Change`, in order, by the task that follows; what it raises
+            is logged. The first snapshot comes as changes too, and so does the difference where
+            one takes the place of another.
+        """
+        self._open()
+        name = self._calls.table_or_own(table)
+        what = wanted(name, prefix, encoding, progress, max_staleness)
+        return AsyncMirror(self._methods, what, self._calls.timeout, on_change)
+
     async def close(self) -> None:
         """Closes the connection; calls under way fail Unavailable."""
         self._closed = True
@@ -172,13 +203,16 @@ class AsyncClient:
         except SidecarError:
             return None
 
-    async def _send(self, call: Call[T]) -> T:
+    def _open(self) -> None:
         if self._closed:
             raise RuntimeError("the client is closed")
         if self._channel is None:
             # Not in the constructor: a channel of grpc.aio takes the loop that runs now.
             self._channel = self._settings.async_channel()
             self._methods = methods(self._channel)
+
+    async def _send(self, call: Call[T]) -> T:
+        self._open()
         try:
             response = await self._methods[call.method](call.request, timeout=call.timeout)
         except grpc.RpcError as error:

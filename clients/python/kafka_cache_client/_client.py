@@ -10,14 +10,17 @@ import grpc
 from . import _calls
 from ._calls import Call, Calls, Key, LookupOptions, ReadOptions
 from ._channel import Settings, methods, target_or_default
+from ._mirror import Mirror
+from ._mirroring import wanted
 from ._status import error_of
 from ._wait import Waiting
 from .errors import SidecarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Unpack
 
+    from ._replica import Change
     from .model import Answer, Page, Record, Table
 
 __all__ = ["Client", "connect"]
@@ -146,6 +149,35 @@ class Client:
                     tables = self._tables_or_none(waiting.diagnosis_timeout(time.monotonic()))
                     raise waiting.failure(error, tables, self._target) from error
             time.sleep(pause)
+
+    def mirror(
+        self,
+        *,
+        prefix: bytes | str | None = None,
+        table: str | None = None,
+        encoding: str = "raw",
+        max_staleness: float | None = None,
+        progress: float = 0.2,
+        on_change: Callable[[Change], object] | None = None,
+    ) -> Mirror:
+        """A mirror of the table, or of its keys with a prefix, in this process.
+
+        It follows the sidecar by Watch, goes on by itself where it was cut off, and answers from
+        memory meanwhile, with a staleness that grows. Close it before the client.
+
+        prefix: only keys that begin so.
+        encoding: ``raw``, or ``json`` for values as the table's format makes them.
+        max_staleness: seconds; lookups that are older raise NotFresh. None: of any age.
+        progress: how often the sidecar says how far it is and how fresh, seconds.
+        on_change: called with each `Change`, in order, by the thread that follows; what it raises
+            is logged. The first snapshot comes as changes too, and so does the difference where
+            one takes the place of another.
+        """
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        name = self._calls.table_or_own(table)
+        what = wanted(name, prefix, encoding, progress, max_staleness)
+        return Mirror(self._methods, what, self._calls.timeout, on_change)
 
     def close(self) -> None:
         """Closes the connection; calls under way fail Unavailable."""

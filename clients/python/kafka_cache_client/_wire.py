@@ -13,7 +13,7 @@ from ._pb import cache_pb2
 if TYPE_CHECKING:
     from ._pb import admin_pb2
 
-__all__ = ["answer", "answers", "page", "positions_message", "table"]
+__all__ = ["answer", "answers", "page", "positions", "positions_message", "record", "table"]
 
 PRESENCE: dict[int, model.Presence] = {
     cache_pb2.PRESENCE_FOUND: model.Presence.FOUND,
@@ -36,7 +36,7 @@ def answers(response: cache_pb2.MultiGetResponse) -> tuple[model.Answer, ...]:
 def page(response: cache_pb2.ListResponse) -> model.Page:
     """One page of records."""
     return model.Page(
-        records=tuple(map(_record, response.records)),
+        records=tuple(map(record, response.records)),
         state=_state(response.state),
         next_page_token=response.next_page_token,
     )
@@ -75,10 +75,10 @@ def _answer(
 ) -> model.Answer:
     presence = PRESENCE.get(result.presence, model.Presence.UNKNOWN)
     found = presence is model.Presence.FOUND
-    return model.Answer(presence, _record(result.record) if found else None, state)
+    return model.Answer(presence, record(result.record) if found else None, state)
 
 
-def _record(record: cache_pb2.Record) -> model.Record:
+def record(record: cache_pb2.Record) -> model.Record:
     return model.Record(
         key=record.key,
         value=record.value if record.HasField("value") else None,
@@ -100,11 +100,11 @@ def _state(state: cache_pb2.State) -> model.State:
         generation=state.generation,
         revision=state.revision,
         incarnation=state.incarnation,
-        positions=_positions(state.positions) if state.HasField("positions") else None,
+        positions=positions(state.positions) if state.HasField("positions") else None,
     )
 
 
-def _positions(positions: cache_pb2.Positions) -> model.Positions:
+def positions(positions: cache_pb2.Positions) -> model.Positions:
     return model.Positions(
         next_offsets=tuple(
             model.PartitionOffset(

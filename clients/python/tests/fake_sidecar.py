@@ -51,11 +51,67 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
         self.delay = 0.0
         self.requests = []
         self.called = threading.Event()
+        # What a Watch tells: the events, of which the number is the revision.
+        self.generation = GENERATION
+        self.events = []
+        self.staleness_ms = 7
+        self.cuts = 0
 
     def put(self, key, value, offset=0, **fields):
         self.records[key] = cache_pb2.Record(
             key=key, value=value, partition=1, offset=offset, timestamp_ms=1_700_000, **fields
         )
+        self.events.append(cache_pb2.WatchEvent(upsert=self.records[key]))
+
+    def delete(self, key):
+        del self.records[key]
+        self.events.append(cache_pb2.WatchEvent(deletion=cache_pb2.Deletion(key=key)))
+
+    def rebuild(self, **records):
+        """Another generation with these records; who follows is told that it is over."""
+        self.generation += 1
+        self.records, self.events = {}, []
+        for key, value in records.items():
+            self.put(key.encode(), value)
+
+    def cut(self):
+        """End all watches that are under way."""
+        self.cuts += 1
+
+    def Watch(self, request, context):
+        self._begin(request, context)
+        generation, cuts, prefix = self.generation, self.cuts, request.filter.key_prefix
+        if request.resume_token:
+            built, told = map(int, request.resume_token.split(":"))
+        else:
+            built, told = generation, len(self.events)
+            records = [one for one in self.records.values() if one.key.startswith(prefix)]
+            for record in records:
+                yield self._told(cache_pb2.WatchEvent(upsert=record))
+            yield self._told(cache_pb2.WatchEvent(snapshot_end=self._progress(told)), told)
+        while context.is_active() and self.cuts == cuts:
+            if built != self.generation:
+                context.abort_with_status(failure(grpc.StatusCode.OUT_OF_RANGE, "RESUME_EXPIRED"))
+            for event in self.events[told:]:
+                told += 1
+                key = event.upsert.key or event.deletion.key
+                if key.startswith(prefix):
+                    yield self._told(event, told)
+            yield self._told(cache_pb2.WatchEvent(progress=self._progress(told)), told)
+            time.sleep(0.01)
+        context.abort_with_status(failure(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN"))
+
+    def _told(self, event, revision=None):
+        token = "" if revision is None else f"{self.generation}:{revision}"
+        return cache_pb2.WatchResponse(
+            events=[event], resume_token=token, generation=self.generation, incarnation=77
+        )
+
+    def _progress(self, revision):
+        progress = cache_pb2.WatchProgress(revision=revision, staleness_ms=self.staleness_ms)
+        progress.positions.incarnation = 77
+        progress.positions.next_offsets.add(partition=0, offset=revision)
+        return progress
 
     def Get(self, request, context):
         self._begin(request, context)
@@ -112,7 +168,12 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
         return cache_pb2.PRESENCE_UNKNOWN if self.bootstrapping else cache_pb2.PRESENCE_ABSENT
 
     def _state(self, request):
-        state = cache_pb2.State(staleness_ms=7, generation=GENERATION, revision=9, incarnation=77)
+        state = cache_pb2.State(
+            staleness_ms=self.staleness_ms,
+            generation=self.generation,
+            revision=len(self.events),
+            incarnation=77,
+        )
         if request.include_positions:
             state.positions.incarnation = 77
             state.positions.next_offsets.add(partition=0, offset=12, leader_epoch=3)
@@ -130,7 +191,7 @@ class FakeSidecar(cache_pb2_grpc.CacheServiceServicer, admin_pb2_grpc.AdminServi
 @contextlib.contextmanager
 def served(sidecar, address="127.0.0.1:0", credentials=None):
     """Serves a sidecar at an address and gives the target to connect to."""
-    with ThreadPoolExecutor(max_workers=4) as threads:
+    with ThreadPoolExecutor(max_workers=16) as threads:
         server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
         cache_pb2_grpc.add_CacheServiceServicer_to_server(sidecar, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(sidecar, server)

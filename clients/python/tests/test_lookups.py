@@ -40,7 +40,7 @@ async def test_lookup_tells_presence_and_state(client, sidecar):
     answer = await done(client.lookup(b"a"))
     assert answer.presence is Presence.FOUND
     assert answer.state == State(
-        staleness_ms=7, generation=GENERATION, revision=9, incarnation=77, positions=None
+        staleness_ms=7, generation=GENERATION, revision=1, incarnation=77, positions=None
     )
     absent = await done(client.lookup(b"b"))
     assert (absent.presence, absent.record) == (Presence.ABSENT, None)
