@@ -73,7 +73,7 @@ class Sidecar:
 
     def __init__(self, config: Config, file: ConfigFile | None = None) -> None:
         recorder, limit = Recorder(), config.limits.memory or container_limit()
-        self._following = Following(config, Budget(limit), recorder.broker_error)
+        self._following = Following(config, Budget(limit), recorder)
         self._observed = Observed(
             tables=self.tables,
             recorder=recorder,
@@ -163,6 +163,9 @@ class Sidecar:
     def _config_fault(self) -> str:
         return self._observed.recorder.config_fault
 
+    def _registry_fault(self) -> str:
+        return self._observed.recorder.registry_fault
+
     def _server(self) -> Server:
         config = self._following.config
         limits = config.limits
@@ -187,6 +190,7 @@ class Sidecar:
                 resident_bytes=resident_bytes,
                 config_yaml=self._config_yaml,
                 config_fault=self._config_fault,
+                registry_fault=self._registry_fault,
             ),
             tls=_tls(config),
         )

@@ -29,6 +29,7 @@ from .core.watch import Follower, Keys, Wanted, Watches
 from .follower.following import Following, boottime
 from .ops.config import Config, load
 from .ops.memory import Budget, container_limit
+from .ops.recorder import Recorder
 
 __all__ = ["Change", "Freshness", "Mark", "Record", "Refused", "Table", "Tables", "opened"]
 
@@ -359,7 +360,7 @@ async def opened(config: Config | Mapping[str, Any] | str | Path) -> AsyncIterat
     elif not isinstance(config, Config):
         config = load(None, {}, config)
     budget = Budget(config.limits.memory or container_limit())
-    following = Following(config, budget, lambda _: None)
+    following = Following(config, budget, Recorder())
     feeding = asyncio.create_task(following.run())
     closed = False
 

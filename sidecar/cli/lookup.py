@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.ordered import prefix_end
-from .failure import ABSENT, USAGE, Failed
-from .options import Connection, connected, key_format_option, output_option, table_option
+from .failure import ABSENT, SERVER_ERROR, USAGE, Failed
+from .options import (
+    Connection,
+    connected,
+    key_format_option,
+    output_option,
+    raw_option,
+    table_option,
+)
 from .output import JSON, JSONL, TABLE, VALUE, Grid, document, line, paint, raw
 from .text import (
     compact_json,
@@ -22,9 +29,18 @@ from .text import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._pb.cache_pb2 import Filter, ListResponse, LookupResult, Record, State
+    from .._pb.cache_pb2 import Encoding, Filter, ListResponse, LookupResult, Record, State
+    from ..rpc.client import Client
 
-__all__ = ["get", "list_records", "parse", "record_json", "state_json"]
+__all__ = [
+    "encoding_of",
+    "get",
+    "list_records",
+    "parse",
+    "record_json",
+    "shown_value",
+    "state_json",
+]
 
 _TIMESTAMP_TYPES = ("UNSPECIFIED", "CREATE_TIME", "LOG_APPEND_TIME")
 _PRESENCES = ("UNSPECIFIED", "FOUND", "ABSENT", "UNKNOWN")
@@ -37,10 +53,17 @@ _PRESENCES = ("UNSPECIFIED", "FOUND", "ABSENT", "UNKNOWN")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @table_option
 @key_format_option
+@raw_option
 @output_option()
 @connected()
 def get(
-    connection: Connection, *, keys: tuple[str, ...], table: str, key_format: str, form: str
+    connection: Connection,
+    *,
+    keys: tuple[str, ...],
+    table: str,
+    key_format: str,
+    as_is: bool,
+    form: str,
 ) -> None:
     """Look keys up, all of them at one position of the log.
 
@@ -51,12 +74,12 @@ def get(
         raise click.UsageError("-o value writes one value and takes one KEY; use -o jsonl")
     wanted = [parse(text, key_format, "KEY") for text in keys]
     with connection.open() as client:
-        answer = client.get(table, wanted)
+        answer = client.get(table, wanted, encoding_of(client, table, as_is=as_is))
     found = list(zip(wanted, answer.results, strict=True))
     if form == TABLE:
         _show_found(found, answer.state)
     elif form == VALUE:
-        raw(answer.results[0].record.value)
+        raw(_value(answer.results[0].record))
     else:
         results = [_result_json(key, result) for key, result in found]
         document(form, {"results": results, "state": state_json(answer.state)}, lines=results)
@@ -89,6 +112,7 @@ def get(
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many records.")
 @table_option
 @key_format_option
+@raw_option
 @output_option()
 @connected()
 def list_records(
@@ -101,6 +125,7 @@ def list_records(
     limit: int | None,
     table: str,
     key_format: str,
+    as_is: bool,
     form: str,
 ) -> None:
     """List records in the order of their keys' bytes, or of an index.
@@ -115,7 +140,8 @@ def list_records(
         else _by_index(index, equals, prefix, key_range)
     )
     with connection.open() as client:
-        pages = client.pages(table, chosen=chosen, page_size=limit or 0)
+        encoding = encoding_of(client, table, as_is=as_is)
+        pages = client.pages(table, chosen=chosen, page_size=limit or 0, encoding=encoding)
         _show_pages(form, pages, limit)
 
 
@@ -177,7 +203,7 @@ def _show_found(found: "Iterable[tuple[bytes, LookupResult]]", state: "State") -
                 f"{timestamp(record.timestamp_ms)}, {age}"
             )
             line(f"{paint(escaped(key), 'bold')}  {paint(origin, 'dim')}")
-            line(escaped(record.value))
+            line(shown_value(record))
 
 
 def _show_pages(form: str, pages: "Iterator[ListResponse]", limit: int | None) -> None:
@@ -204,7 +230,7 @@ def _show_pages(form: str, pages: "Iterator[ListResponse]", limit: int | None) -
 def _show_record(form: str, record: "Record", separator: str) -> str:
     """Write one record; what must stand before the next one."""
     if form == VALUE:
-        raw(record.value + b"\n")
+        raw(_value(record) + b"\n")
     elif form == JSONL:
         line(compact_json(record_json(record)))
     else:
@@ -218,7 +244,7 @@ def _row(record: "Record") -> tuple[str, ...]:
         str(record.partition),
         str(record.offset),
         timestamp(record.timestamp_ms),
-        escaped(record.value),
+        shown_value(record),
     )
 
 
@@ -229,11 +255,37 @@ def _result_json(key: bytes, result: "LookupResult") -> dict[str, Any]:
     return {"key": json_bytes(key)} | shown
 
 
+def encoding_of(client: "Client", table: str, *, as_is: bool) -> "Encoding":
+    """How to ask for a table's values, of which people shall see what they mean."""
+    from .._pb.cache_pb2 import ENCODING_RAW
+
+    return ENCODING_RAW if as_is else client.encoding_of(table)
+
+
+def shown_value(record: "Record") -> str:
+    """A record's value for people; in red why there is none."""
+    if record.decode_error:
+        return paint(f"cannot be decoded: {escaped_text(record.decode_error)}", "red")
+    return escaped(record.value)
+
+
+def _value(record: "Record") -> bytes:
+    if record.decode_error:
+        raise Failed(
+            f"{escaped(record.key)}: its value cannot be decoded: "
+            f"{escaped_text(record.decode_error)}; --raw shows it as it is",
+            SERVER_ERROR,
+        )
+    return record.value
+
+
 def record_json(record: "Record") -> dict[str, Any]:
     """A record, with its origin."""
     shown: dict[str, Any] = {"key": json_bytes(record.key), "value": json_bytes(record.value)}
     if record.decode_error:
+        shown["value"] = None
         shown["decode_error"] = escaped_text(record.decode_error)
+        shown["raw_value"] = json_bytes(record.raw_value)
     return shown | {
         "partition": record.partition,
         "offset": record.offset,

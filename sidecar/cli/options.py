@@ -152,6 +152,16 @@ def table_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def raw_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--raw, of commands that show values."""
+    return click.option(
+        "--raw",
+        "as_is",
+        is_flag=True,
+        help="Values as they are on the topic; else those of avro and protobuf are shown as JSON.",
+    )(command)
+
+
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--limit, of a command that compares."""
     return click.option(

@@ -71,6 +71,8 @@ def status(connection: Connection, *, table: str, form: str) -> None:
                 f"  its configuration has changed, and runs on as it was: "
                 f"{escaped_text(server.config_fault)}"
             )
+        if server.registry_fault:
+            line(f"  values cannot be decoded: {escaped_text(server.registry_fault)}")
         _show(known)
     else:
         shown = {
@@ -79,6 +81,7 @@ def status(connection: Connection, *, table: str, form: str) -> None:
             "version": server.version,
             "uptime_ms": server.uptime_ms,
             "config_fault": escaped_text(server.config_fault),
+            "registry_fault": escaped_text(server.registry_fault),
             "tables": [table_json(one) for one in known],
         }
         document(form, shown, lines=[shown])

@@ -19,8 +19,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .failure import SERVER_ERROR, USAGE, Failed
-from .lookup import parse, record_json
-from .options import Connection, connected, key_format_option, output_option, table_option
+from .lookup import encoding_of, parse, record_json, shown_value
+from .options import (
+    Connection,
+    connected,
+    key_format_option,
+    output_option,
+    raw_option,
+    table_option,
+)
 from .output import JSONL, TABLE, VALUE, line, paint, raw
 from .text import compact_json, count, escaped, escaped_text, json_bytes, timestamp
 
@@ -50,6 +57,7 @@ _CUT = frozenset({"WATCH_LAGGED", "SHUTTING_DOWN", "TOO_MANY_WATCHES"})
 )
 @table_option
 @key_format_option
+@raw_option
 @output_option(TABLE, JSONL, VALUE)
 @connected()
 def watch(
@@ -62,6 +70,7 @@ def watch(
     most: int | None,
     table: str,
     key_format: str,
+    as_is: bool,
     form: str,
 ) -> None:
     """Show a table's changes as they come, until Ctrl-C.
@@ -79,6 +88,7 @@ def watch(
         request.snapshot.SetInParent()
         request.snapshot_on_reset = True
     with connection.open() as client:
+        request.encoding = encoding_of(client, table, as_is=as_is)
         following = _Following(client, request, connection.endpoint)
         try:
             _show(following.events(), form, progress=progress, most=most)
@@ -198,7 +208,7 @@ def _show_line(event: "WatchEvent", token: str) -> None:
     if kind == "upsert":
         record = event.upsert
         at = _at(record)
-        value = escaped(record.value)
+        value = shown_value(record)
         line(f"{at}  {paint('set', 'green')}  {paint(escaped(record.key), 'bold')}  {value}")
     elif kind == "deletion":
         gone = event.deletion
@@ -259,8 +269,10 @@ def _reset_json(event: "WatchEvent", _: str) -> dict[str, Any]:
 
 
 def _show_value(event: "WatchEvent", _: str) -> None:
-    if event.HasField("upsert"):
+    if event.HasField("upsert") and not event.upsert.decode_error:
         raw(event.upsert.value + b"\n")
+    elif event.HasField("upsert"):
+        click.echo(f"{escaped(event.upsert.key)}: {shown_value(event.upsert)}", err=True)
 
 
 _SHOWN: dict[str, Callable[["WatchEvent", str], None]] = {

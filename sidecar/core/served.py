@@ -15,11 +15,11 @@ from a topic that is gone, or another one, never answers again.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .bounds import UNBOUND, Arrivals, Bounds
 from .errors import Reason, Refused
@@ -59,7 +59,10 @@ class Definition:
     Attributes:
         name: its name in lookups.
         topic: the topic that feeds it.
-        format: name of the values' format: bytes, utf8 or json.
+        format: name of the values' format: bytes, utf8, json, avro or protobuf.
+        schema_file: where the schema of avro or protobuf is; empty: in a registry.
+        message: of protobuf in a file, which one.
+        unwrap: whose envelope the values are in: debezium, or empty.
         headers: whether records keep their headers.
         required: whether the sidecar's readiness needs it.
         min_entries: with fewer it does not become ready.
@@ -72,6 +75,9 @@ class Definition:
     name: str
     topic: str
     format: str = "bytes"
+    schema_file: str = ""
+    message: str = ""
+    unwrap: str = ""
     headers: bool = False
     required: bool = True
     min_entries: int = 0
@@ -83,17 +89,23 @@ class Definition:
     def same_table(self, other: "Definition") -> bool:
         """Whether what was read for the one is what would be read for the other."""
         mine, others = (
-            (each.topic, each.hash, each.headers, each.format, each.indexes)
+            (each.topic, each.hash, each.headers, each.values, each.indexes)
             for each in (self, other)
         )
         return mine == others
+
+    @property
+    def values(self) -> str:
+        """What the values are, in words that are always the same."""
+        words = {"schema_file": self.schema_file, "message": self.message, "unwrap": self.unwrap}
+        return " ".join([f"format={self.format}", *(f"{n}={v!r}" for n, v in words.items() if v)])
 
     @property
     def hash(self) -> str:
         """Digest of all that decides which entries the table holds."""
         words = [f"1 isolation={self.isolation}"]
         words += [str(self.load)] if self.load else []
-        words += [f"format={self.format}"] if self.load.looks_inside else []
+        words += [self.values] if self.load.looks_inside else []
         return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 
@@ -125,11 +137,15 @@ class Plan(NamedTuple):
         definition: that it is built by; None: the one that its table has.
         rule: through which its log is read; None: as it is.
         indexes: over its table, by name.
+        decode: makes JSON of a value, as `formats` has it; None: there is no such form.
+        prepare: waits, for a moment, until what was read lately can be decoded; None: it can.
     """
 
     definition: Definition | None = None
     rule: Rule | None = None
     indexes: Mapping[str, Index] = MappingProxyType({})
+    decode: Callable[[bytes], Any] | None = None
+    prepare: Callable[[], Awaitable[None]] | None = None
 
 
 _NO_PLAN: Final = Plan()

@@ -117,6 +117,7 @@ class Feed:
         if table.tailing and (confirmable or not (table.settled and table.swept)):
             self._untidy.set()
         if not view.ready:
+            await self._prepare()
             self._check_ready()
 
     def skips(self, bad: BadBatch) -> bool:
@@ -265,8 +266,14 @@ class Feed:
                 gc.collect()
                 gc.freeze()
                 frozen = True
+            await self._prepare()
             self._check_ready()
             await self._index()
+
+    async def _prepare(self) -> None:
+        """Whoever asks for JSON as soon as the table is ready shall get it."""
+        if self._generation.plan.prepare is not None:
+            await self._generation.plan.prepare()
 
     async def _index(self) -> None:
         for index in self._generation.plan.indexes.values():

@@ -6,24 +6,32 @@ that embeds the tables reads them as they are.
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..core.index import Index
 from ..core.rule import Rule
 from ..core.served import Definition, Plan, Served
 from ..core.table import Table
-from ..formats import FORMATS, steps_of, texts_of
+from ..formats import Schemas, decode_of, is_framed, steps_of, texts_of
 from ..formats import rule_of as rule_for
 from ..kafka.cluster import Cluster
 from ..kafka.settings import KafkaSettings
-from ..ops.config import Config, TableSettings
+from ..ops.config import Config, RegistrySettings, TableSettings
 from ..ops.configfile import check_reload
 from ..ops.memory import Budget
+from ..ops.recorder import Recorder
 from .follower import Follower
 from .setting import Bell, Policy, Rebuild, Setting
 
+if TYPE_CHECKING:
+    from ..registry import Registry as _Registry
+
 __all__ = ["Following", "boottime", "kafka_settings", "plan_of", "rule_of"]
+
+
+# How long a watch waits for schemas that nobody has asked for yet.
+_PREPARE_S = 2.0
 
 
 def boottime() -> float:
@@ -37,18 +45,26 @@ class Following:
     Args:
         config: which, and how to reach their topics.
         budget: of memory, for the whole process.
-        count_error: told the name of each broker error.
+        recorder: told of each broker error, and of what the schema registry lacks.
 
     Attributes:
         tables: by name; which there are does not change.
         changed: rung when a table's state changes.
         config: as it was last taken.
+        registry: brings the schemas that values name; None: there is none.
     """
 
-    def __init__(self, config: Config, budget: Budget, count_error: Callable[[str], None]) -> None:
+    def __init__(self, config: Config, budget: Budget, recorder: Recorder) -> None:
         self.config = config
         self.tables = {one.name: Served(one) for one in config.definitions()}
         self.changed = Bell()
+        self.registry: _Registry | None = None
+        schemas = Schemas()
+        if config.schema_registry is not None:
+            from ..registry import Registry  # late, for it takes a fifth of a second to load
+
+            settings = _registry_settings(config.schema_registry)
+            self.registry = Registry(settings, schemas, boottime, recorder.registry)
         self._cluster = Cluster(kafka_settings(config), boottime)
         self._followers = {
             name: Follower(
@@ -57,10 +73,10 @@ class Following:
                     cluster=self._cluster,
                     clock=boottime,
                     changed=self.changed,
-                    count_error=count_error,
+                    count_error=recorder.broker_error,
                     policy=_policy(config.tables[name]),
                     budget=budget,
-                    plan_of=plan_of,
+                    plan_of=partial(plan_of, schemas=schemas, registry=self.registry),
                 )
             )
             for name, served in self.tables.items()
@@ -75,6 +91,8 @@ class Following:
         async with asyncio.TaskGroup() as tasks:
             for follower in self._followers.values():
                 tasks.create_task(follower.run())
+            if self.registry is not None:
+                tasks.create_task(self.registry.run())
         raise AssertionError("followers end by raising")
 
     def take(self, config: Config) -> list[str]:
@@ -111,18 +129,35 @@ class Following:
 
 def rule_of(definition: Definition) -> Rule | None:
     """What a table's definition makes of the records of its log; None: leaves them as they are."""
-    return rule_for(definition.load, FORMATS[definition.format], wall_ms)
+    return rule_for(definition.load, decode_of(definition, Schemas()), wall_ms)
 
 
-def plan_of(definition: Definition, table: Table) -> Plan:
-    """What a definition asks of a generation whose table is this one."""
-    decode = FORMATS[definition.format]
+def plan_of(
+    definition: Definition,
+    table: Table,
+    schemas: Schemas | None = None,
+    registry: "_Registry | None" = None,
+) -> Plan:
+    """What a definition asks of a generation whose table is this one.
+
+    Args:
+        definition: what is asked for.
+        table: of the generation.
+        schemas: by which values are read that name theirs.
+        registry: where these come from.
+    """
+    schemas = schemas or Schemas()
+    decode = decode_of(definition, schemas)
+    framed = is_framed(definition)
+    note = schemas.note_of(definition.format) if framed else None
+    prepare = partial(registry.tried, _PREPARE_S) if framed and registry else None
+    rule = rule_for(definition.load, decode, wall_ms, note)
     indexes = {
         name: Index(table, texts_of(path, decode), several=steps_of(path) is None)
         for name, path in definition.indexes
         if decode is not None
     }
-    return Plan(definition, rule_of(definition), indexes)
+    return Plan(definition, rule, indexes, decode, prepare)
 
 
 def wall_ms() -> int:
@@ -147,6 +182,20 @@ def kafka_settings(config: Config) -> KafkaSettings:
         isolation_level=kafka.isolation_level,
         batch_bytes=config.limits.batch_bytes,
     )
+
+
+def _registry_settings(settings: RegistrySettings) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in (
+            ("url", settings.url),
+            ("basic.auth.user.info", settings.basic_auth),
+            ("ssl.ca.location", settings.ssl_ca),
+            ("ssl.certificate.location", settings.ssl_certificate),
+            ("ssl.key.location", settings.ssl_key),
+        )
+        if value is not None
+    }
 
 
 def _policy(table: TableSettings) -> Policy:

@@ -76,6 +76,8 @@ class Decoder:
         decoded = self._kept.get(slot)
         if decoded is None:
             decoded = self._decode(entry[VALUE])
+            if decoded.pending:
+                return decoded
             self._kept.keep(slot, decoded)
             if decoded.json is None:
                 self._count(generation)

@@ -19,22 +19,28 @@ from .keys import strip_schema_id
 from .paths import path_of, steps_of
 from .text import Decode
 
-__all__ = ["rule_of", "texts_of"]
+__all__ = ["json_of", "parsed", "rule_of", "texts_of"]
 
 _MISSING = object()
 
 
-def rule_of(load: Load, decode: Decode | None, now_ms: Callable[[], int]) -> Rule | None:
+def rule_of(
+    load: Load,
+    decode: Decode | None,
+    now_ms: Callable[[], int],
+    note: Callable[[bytes], bytes] | None = None,
+) -> Rule | None:
     """The rule that a table's owner wants; None: everything as it is.
 
     Args:
         load: what is wanted.
         decode: the format; only where the rule looks inside values.
         now_ms: milliseconds since the Unix epoch.
+        note: is shown each value, and gives it back.
     """
-    if not load:
+    if not load and note is None:
         return None
-    value = None
+    value: Callable[[bytes], bytes | None] | None = note
     if load.looks_inside:
         assert decode is not None, "checked with the settings"  # noqa: S101
         value = partial(_kept, decode, _matches(load), _projection(load))
@@ -42,8 +48,8 @@ def rule_of(load: Load, decode: Decode | None, now_ms: Callable[[], int]) -> Rul
     return Rule(key=key, value=value, expire_after_ms=load.expire_after_ms, now_ms=now_ms)
 
 
-def _parsed(text: bytes) -> Any:
-    """JSON that is known to be valid, with numbers as they are written."""
+def parsed(text: bytes) -> Any:
+    """The tree of JSON that is known to be valid, with numbers as they are written."""
     import simplejson  # late, for most sidecars need none of it
 
     return simplejson.loads(text, use_decimal=True)
@@ -59,7 +65,7 @@ def texts_of(path: str, decode: Decode) -> Callable[[bytes], set[str]]:
     def texts(value: bytes) -> set[str]:
         decoded = decode(value)
         try:
-            found = [] if decoded.json is None else find(_parsed(decoded.json))
+            found = [] if decoded.json is None else find(parsed(decoded.json))
         except RecursionError:
             return set()
         kept = [one for one in found if isinstance(one, str | bool | int | Decimal)]
@@ -85,10 +91,10 @@ def _kept(
     if decoded.json is None:
         return value
     try:
-        tree = _parsed(decoded.json)
+        tree = parsed(decoded.json)
         if not matches(tree):
             return None
-        return value if projected is None else _json_of(projected(tree))
+        return value if projected is None else json_of(projected(tree))
     except RecursionError:
         return value
 
@@ -96,7 +102,7 @@ def _kept(
 def _matches(load: Load) -> Callable[[Any], bool]:
     if not load.path:
         return lambda _: True
-    find, wanted = path_of(load.path), [_parsed(text.encode()) for text in load.any_of]
+    find, wanted = path_of(load.path), [parsed(text.encode()) for text in load.any_of]
     if not wanted:
         return lambda tree: bool(find(tree))
     return lambda tree: any(_same(found, one) for found in find(tree) for one in wanted)
@@ -130,7 +136,8 @@ def _picked(wanted: dict[str, Any] | None, tree: Any) -> Any:
     return {name: value for name, value in picked.items() if value is not _MISSING}
 
 
-def _json_of(tree: Any) -> bytes:
+def json_of(tree: Any) -> bytes:
+    """A tree of `parsed` as JSON."""
     if tree is _MISSING:
         tree = {}
     try:

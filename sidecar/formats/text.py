@@ -21,10 +21,14 @@ __all__ = ["FORMATS", "Decode", "Decoded"]
 
 
 class Decoded(NamedTuple):
-    """A value as JSON (UTF-8); or None, and in `error` why not, in a sentence."""
+    """A value as JSON (UTF-8); or None, and in `error` why not, in a sentence.
+
+    `pending`: it may be otherwise a moment later.
+    """
 
     json: bytes | None
     error: str = ""
+    pending: bool = False
 
 
 Decode: TypeAlias = Callable[[bytes], Decoded]

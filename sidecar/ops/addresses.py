@@ -10,10 +10,12 @@ Errors are ValueErrors whose text says what was expected; the caller knows the s
 import re
 from ipaddress import IPv6Address, ip_address
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
 
 __all__ = [
     "Address",
     "check_listen",
+    "check_urls",
     "is_loopback",
     "join_address",
     "split_address",
@@ -64,6 +66,21 @@ def check_listen(text: str) -> str:
         raise ValueError("expected unix:/// and an absolute path")
     if len(path.encode()) > _LONGEST_SOCKET_PATH:
         raise ValueError(f"expected a socket path of at most {_LONGEST_SOCKET_PATH} bytes")
+    return text
+
+
+def check_urls(text: str) -> str:
+    """Addresses of HTTP servers as they were given, with commas between, if they are some.
+
+    Raises:
+        ValueError: what was expected.
+    """
+    for part in text.split(","):
+        url = urlsplit(part.strip())
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise ValueError("expected http://host:port or https://host:port")
+        if url.username or url.password:
+            raise ValueError("expected no user or password in it: use basic.auth.user.info.file")
     return text
 
 

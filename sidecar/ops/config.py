@@ -22,8 +22,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .addresses import is_loopback
+from .formats import check_registry, check_values
 from .problems import ConfigError, Problem
-from .settings import SECRETS, Config, TableSettings
+from .settings import SECRETS, Config, RegistrySettings, TableSettings
 from .sources import (
     Given,
     SettingPath,
@@ -34,7 +35,16 @@ from .sources import (
     from_flags,
 )
 
-__all__ = ["Config", "ConfigError", "Problem", "TableSettings", "load", "notes", "schema"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Problem",
+    "RegistrySettings",
+    "TableSettings",
+    "load",
+    "notes",
+    "schema",
+]
 
 _EXPECTED: Final = {
     "string_type": "text",
@@ -109,8 +119,11 @@ def schema() -> dict[str, Any]:
     sections["KafkaSettings"]["required"] = ["bootstrap.servers"]
     sections["TlsSettings"]["required"] = ["certificate", "key"]
     sections["TableSettings"].pop("required")
-    for name in SECRETS:
-        sections["KafkaSettings"]["properties"].pop(name.removeprefix("kafka."))
+    sections["RegistrySettings"]["required"] = ["url"]
+    for secret in SECRETS:
+        section, name = _path(secret)
+        holder = {"kafka": "KafkaSettings", "schema_registry": "RegistrySettings"}[section]
+        sections[holder]["properties"].pop(name)
     return tree
 
 
@@ -162,7 +175,9 @@ def _path(name: str) -> SettingPath:
 
 
 def _in_use(name: str, given: Mapping[SettingPath, Given]) -> bool:
-    """Whether the protocol has the part (SASL, SSL) that a secret belongs to."""
+    """Whether the protocol has the part (SASL, SSL) that a secret of Kafka's belongs to."""
+    if not name.startswith("kafka."):
+        return True
     protocol = given.get(("kafka", "security.protocol"), Given("", "")).value
     return name.split(".")[1].upper() in str(protocol).upper().split("_")
 
@@ -263,6 +278,8 @@ def _check_together(config: Config) -> Iterator[Problem]:
     yield from _check_files(config)
     for name, table in config.tables.items():
         yield from _check_table(f"tables.{name}", table)
+        yield from check_values(f"tables.{name}", table, config.schema_registry)
+    yield from check_registry(config.schema_registry)
     wide = [address for address in config.listen if not is_loopback(address)]
     if wide and config.tls is None:
         yield Problem(
@@ -296,6 +313,11 @@ def _check_files(config: Config) -> Iterator[Problem]:
     if tls is not None:
         files |= {"tls.certificate": tls.certificate, "tls.key": tls.key}
         files["tls.client_ca"] = tls.client_ca
+    if (registry := config.schema_registry) is not None:
+        files["schema_registry.ssl.ca.location"] = registry.ssl_ca
+        if registry.ssl_certificate or registry.ssl_key:
+            files["schema_registry.ssl.certificate.location"] = registry.ssl_certificate or ""
+            files["schema_registry.ssl.key.location"] = registry.ssl_key or ""
     for name, path in files.items():
         if path is not None and (reason := _unreadable(path)):
             yield Problem(name, f"expected a PEM file, got {reason}")

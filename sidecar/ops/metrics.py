@@ -66,6 +66,20 @@ METRICS: Final = (
         "",
         "1 while the newest configuration is refused and an older one runs on.",
     ),
+    Family(
+        "sidecar_schema_registry_errors_total",
+        "counter",
+        (),
+        "",
+        "Requests to the schema registry that failed.",
+    ),
+    Family(
+        "sidecar_schemas_missing",
+        "gauge",
+        (),
+        "",
+        "1 while values name schemas that the registry has not given (`sidecar status` says why).",
+    ),
     Family("sidecar_table_entries", "gauge", _TABLE, "", "Live entries."),
     Family(
         "sidecar_table_payload_bytes",
@@ -242,6 +256,9 @@ class _Tables(Collector):
         samples["sidecar_build_info"].append((labels, 1))
         samples["sidecar_loop_lag_seconds"].append(((), observed.heartbeat.lag()))
         samples["sidecar_config_refused"].append(((), bool(observed.recorder.config_fault)))
+        recorder = observed.recorder
+        samples["sidecar_schema_registry_errors_total"].append(((), recorder.registry_errors))
+        samples["sidecar_schemas_missing"].append(((), bool(recorder.registry_fault)))
         if observed.memory_limit is not None:
             samples["sidecar_memory_limit_bytes"].append(((), observed.memory_limit))
         now = observed.clock()

@@ -113,6 +113,7 @@ class Pages:
         return {
             "version": observed.version,
             "config_fault": observed.recorder.config_fault,
+            "registry_fault": observed.recorder.registry_fault,
             "uptime_ms": round((now - self._began) * 1000),
             "ready": not self._draining and not self._waiting(),
             "loop_lag_ms": round(observed.heartbeat.lag() * 1000),

@@ -53,9 +53,20 @@ class Recorder:
         broker_errors: error name → times.
         reloads: "taken" or "refused" → newer configurations.
         config_fault: why the newest was not taken; empty: it was, or there is none.
+        registry_fault: why schemas are missing; empty: none is.
+        registry_errors: requests to the schema registry that failed.
     """
 
-    __slots__ = ("broker_errors", "config_fault", "lookups", "reloads", "rpcs", "undecodables")
+    __slots__ = (
+        "broker_errors",
+        "config_fault",
+        "lookups",
+        "registry_errors",
+        "registry_fault",
+        "reloads",
+        "rpcs",
+        "undecodables",
+    )
 
     def __init__(self) -> None:
         self.lookups: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -63,7 +74,8 @@ class Recorder:
         self.undecodables: defaultdict[str, int] = defaultdict(int)
         self.broker_errors: defaultdict[str, int] = defaultdict(int)
         self.reloads: defaultdict[str, int] = defaultdict(int)
-        self.config_fault = ""
+        self.config_fault = self.registry_fault = ""
+        self.registry_errors = 0
 
     def lookup(self, table: str, presence: int, count: int = 1) -> None:
         """`count` keys of a served table were answered with this presence."""
@@ -81,6 +93,11 @@ class Recorder:
         """A newer configuration was taken, or why it was not."""
         self.reloads["refused" if fault else "taken"] += 1
         self.config_fault = fault
+
+    def registry(self, fault: str) -> None:
+        """The schema registry failed; or, with "", has given all that was missing."""
+        self.registry_errors += bool(fault)
+        self.registry_fault = fault
 
     def broker_error(self, name: str) -> None:
         """A broker, or the way to it, failed; `name` is one of a fixed set."""

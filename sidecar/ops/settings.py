@@ -30,13 +30,14 @@ from pydantic import (
 from ..core.rule import Load
 from ..core.served import Definition
 from ..formats import path_of, steps_of
-from .addresses import Address, check_listen, join_address, split_address, split_servers
+from .addresses import Address, check_listen, check_urls, join_address, split_address, split_servers
 
 __all__ = [
     "SECRETS",
     "Config",
     "KafkaSettings",
     "Limits",
+    "RegistrySettings",
     "TableSettings",
     "TlsSettings",
     "legal_name",
@@ -46,12 +47,14 @@ __all__ = [
 SECRETS: Final = {
     "kafka.sasl.password": "kafka.sasl.password.file",
     "kafka.ssl.key.password": "kafka.ssl.key.password.file",
+    "schema_registry.basic.auth.user.info": "schema_registry.basic.auth.user.info.file",
 }
 
 _Protocol: TypeAlias = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 _Mechanism: TypeAlias = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 _Isolation: TypeAlias = Literal["read_committed", "read_uncommitted"]
-_Format: TypeAlias = Literal["bytes", "utf8", "json"]
+_Format: TypeAlias = Literal["bytes", "utf8", "json", "avro", "protobuf"]
+_Unwrap: TypeAlias = Literal["debezium"]
 _Rebuild: TypeAlias = Literal["keep_old", "drop_old", "refuse"]
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -206,8 +209,19 @@ class TableSettings(_Section):
     """One table."""
 
     topic: _Topic = Field(description="Kafka topic; unset: the table's name")
-    format: Annotated[_Format, _choice(_Format, later=("avro", "protobuf"))] = Field(
+    format: Annotated[_Format, _choice(_Format)] = Field(
         "bytes", description="what the values are, for lookups that ask for JSON"
+    )
+    schema_file: _File | None = Field(
+        None,
+        description="of avro: the schema; of protobuf: descriptors as protoc --include_imports "
+        "--descriptor_set_out writes them. Unset: values name their schema in schema_registry",
+    )
+    message: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="of protobuf with a schema_file: the message's full name"
+    )
+    unwrap: Annotated[_Unwrap, _choice(_Unwrap)] | None = Field(
+        None, description="debezium: the values are its change events, of which after is meant"
     )
     headers: bool = Field(default=False, description="keep the records' headers")
     required: bool = Field(default=True, description="the sidecar's readiness needs this table")
@@ -300,6 +314,25 @@ class Limits(_Section):
     )
 
 
+class RegistrySettings(_Section):
+    """Where the schemas are that avro and protobuf values name. Files are PEM."""
+
+    url: Annotated[str, AfterValidator(check_urls)] = Field(
+        "", description="http:// or https:// address; several with commas between"
+    )
+    basic_auth: str | None = Field(None, alias="basic.auth.user.info", repr=False, exclude=True)
+    basic_auth_file: _File | None = Field(
+        None, alias="basic.auth.user.info.file", description="file whose text is user:password"
+    )
+    ssl_ca: _File | None = Field(
+        None, alias="ssl.ca.location", description="who signs the registry; unset: the system's"
+    )
+    ssl_certificate: _File | None = Field(
+        None, alias="ssl.certificate.location", description="our certificate, for mutual TLS"
+    )
+    ssl_key: _File | None = Field(None, alias="ssl.key.location", description="its private key")
+
+
 class TlsSettings(_Section):
     """TLS of the gRPC addresses that are not unix sockets. Files are PEM."""
 
@@ -323,6 +356,7 @@ class Config(_Section):
     tables: Mapping[str, TableSettings] = Field({}, description="tables by name")
     limits: Limits = Limits.model_validate({})
     tls: TlsSettings | None = None
+    schema_registry: RegistrySettings | None = None
 
     def definitions(self) -> tuple[Definition, ...]:
         """The tables as the core takes them, by name."""
@@ -331,6 +365,9 @@ class Config(_Section):
                 name=name,
                 topic=table.topic,
                 format=table.format,
+                schema_file=table.schema_file or "",
+                message=table.message or "",
+                unwrap=table.unwrap or "",
                 headers=table.headers,
                 required=table.required,
                 min_entries=table.min_entries,

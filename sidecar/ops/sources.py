@@ -28,6 +28,7 @@ from .settings import (
     Config,
     KafkaSettings,
     Limits,
+    RegistrySettings,
     TableSettings,
     TlsSettings,
     legal_name,
@@ -100,6 +101,7 @@ _SECTIONS: Final = {
     "kafka": _names(KafkaSettings),
     "limits": _names(Limits),
     "tls": _names(TlsSettings),
+    "schema_registry": _names(RegistrySettings),
 }
 _ROOT: Final = _names(Config)
 _KNOWN: Final = [

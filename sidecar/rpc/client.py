@@ -24,10 +24,12 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo  # type: ignore[im
 from grpc_status import rpc_status
 
 from .._pb import admin_pb2, admin_pb2_grpc, cache_pb2, cache_pb2_grpc
+from ..formats import SCHEMA_FORMATS
 
 __all__ = ["Address", "CallFailed", "Client", "Tls", "parse_endpoint"]
 
 _DOMAIN = "kafkacache"
+_RAW = cache_pb2.ENCODING_RAW
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s/:\[\]]+):(\d{1,5})")
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     # The server bounds what it sends; a lower limit here would only get in the way.
@@ -148,17 +150,31 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def get(self, table: str, keys: Sequence[bytes]) -> cache_pb2.MultiGetResponse:
+    def encoding_of(self, table: str) -> cache_pb2.Encoding:
+        """How to ask for values that people can read: as JSON where that takes a schema."""
+        by_schema = self.table(table).format in SCHEMA_FORMATS
+        return cache_pb2.ENCODING_JSON if by_schema else cache_pb2.ENCODING_RAW
+
+    def get(
+        self, table: str, keys: Sequence[bytes], encoding: cache_pb2.Encoding = _RAW
+    ) -> cache_pb2.MultiGetResponse:
         """Look keys up at one position; results are in their order."""
-        request = cache_pb2.MultiGetRequest(table=table, keys=keys)
+        request = cache_pb2.MultiGetRequest(table=table, keys=keys, encoding=encoding)
         answer: cache_pb2.MultiGetResponse = self._call(self._cache.MultiGet, request)
         return answer
 
     def pages(
-        self, table: str, *, chosen: cache_pb2.Filter | None = None, page_size: int = 0
+        self,
+        table: str,
+        *,
+        chosen: cache_pb2.Filter | None = None,
+        page_size: int = 0,
+        encoding: cache_pb2.Encoding = _RAW,
     ) -> Iterator[cache_pb2.ListResponse]:
         """All records in key order, or those that a filter chooses, page by page."""
-        request = cache_pb2.ListRequest(table=table, filter=chosen, page_size=page_size)
+        request = cache_pb2.ListRequest(
+            table=table, filter=chosen, page_size=page_size, encoding=encoding
+        )
         while True:
             page: cache_pb2.ListResponse = self._call(self._cache.List, request)
             yield page

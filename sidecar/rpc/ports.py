@@ -78,6 +78,7 @@ class ServerInfo:
         resident_bytes: tells the memory of the process.
         config_yaml: tells the effective configuration, secrets left out.
         config_fault: tells why a newer one is not taken; empty: there is none.
+        registry_fault: tells why schemas are missing; empty: none is.
         features: what it does beyond the contract's first version.
     """
 
@@ -86,6 +87,7 @@ class ServerInfo:
     resident_bytes: Callable[[], int]
     config_yaml: Callable[[], str] = str
     config_fault: Callable[[], str] = str
+    registry_fault: Callable[[], str] = str
     features: tuple[str, ...] = ()
 
 

@@ -121,6 +121,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             uptime_ms=max(0, round((self._clock() - info.started_at) * 1000)),
             config_yaml=info.config_yaml(),
             config_fault=info.config_fault(),
+            registry_fault=info.registry_fault(),
             max_keys=self._limits.keys,
             max_page_size=self._limits.page,
             max_message_bytes=self._limits.message_bytes,

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 from .._pb import cache_pb2 as pb
 from ..core.errors import Reason, Refused
 from ..core.model import Entry
-from ..core.served import Definition, Generation, Served
+from ..core.served import Generation, Served
 from ..core.view import View
-from ..formats import FORMATS, DecodedValues, Decoder
+from ..formats import Decode, DecodedValues, Decoder
 from .errors import bad_argument, shown, shown_names
 from .ports import Recorder
 from .records import FILLS, Fill, json_fill
@@ -69,7 +69,7 @@ class Tables:
             self._named[""] = next(iter(tables.values()))
         self._kept = DecodedValues(decoded_bytes)
         self._recorder = recorder
-        self._decoders: dict[tuple[str, str], Decoder] = {}
+        self._decoders: dict[str, tuple[Decode, Decoder]] = {}
 
     def __iter__(self) -> Iterator[Served]:
         """Every table, by name."""
@@ -103,7 +103,7 @@ class Tables:
 
     def undecodable(self, served: Served) -> int:
         """How many values of the table's generation were found to be undecodable."""
-        decoder = self._decoder_of(served.definition)
+        decoder = self._decoder_of(served)
         if decoder is None or served.view is None:
             return 0
         return decoder.undecodable_of(served.view.identity[1])
@@ -122,21 +122,22 @@ class Tables:
             return fill
         if encoding != pb.ENCODING_JSON:
             raise bad_argument("encoding", f"{encoding} is no Encoding that this version knows")
-        decoder = self._decoder_of(served.definition)
+        decoder = self._decoder_of(served)
         if decoder is None:
             raise _no_format(served)
         return json_fill(view, decoder, generation)
 
-    def _decoder_of(self, definition: Definition) -> Decoder | None:
-        """A table's format may change with its definition."""
-        decode = FORMATS[definition.format]
+    def _decoder_of(self, served: Served) -> Decoder | None:
+        """A table's format may change with its definition, so each generation has its own."""
+        decode = served.current.plan.decode if served.current else None
         if decode is None:
             return None
-        known = self._decoders.get((definition.name, definition.format))
-        if known is None:
-            known = Decoder(definition.name, decode, self._kept, self._recorder.undecodable)
-            self._decoders[definition.name, definition.format] = known
-        return known
+        name = served.definition.name
+        known = self._decoders.get(name)
+        if known is None or known[0] is not decode:
+            made = Decoder(name, decode, self._kept, self._recorder.undecodable)
+            known = self._decoders[name] = decode, made
+        return known[1]
 
 
 async def in_order(served: Served, index: str) -> tuple[View, Order]:
@@ -194,6 +195,6 @@ def _no_format(served: Served) -> Refused:
     return Refused(
         Reason.NO_FORMAT,
         f"table {name!r} has format bytes, which has no JSON form; ask for ENCODING_RAW, or set "
-        f"tables.{name}.format to utf8 or json",
+        f"tables.{name}.format to utf8, json, avro or protobuf",
         metadata={"table": name, "format": served.definition.format},
     )

@@ -145,6 +145,7 @@ class _Call:
         generation = served.current
         assert generation is not None, "the gate is open"  # noqa: S101
         fill = watching.tables.fill_of(served, self._request, reading.generation)
+        await self._prepare(generation)
         form = Form(fill, (self._request.view, self._request.encoding))
         watches = await self._watches_of(generation)
         follower, walk = self._begin(start, watches)
@@ -162,9 +163,14 @@ class _Call:
             await (sending.progress() if walk is None else sending.snapshot(walk))
             while True:
                 await sending.wait(self._interval_s, len(watches) * _EACH_S)
+                await self._prepare(generation)
                 await sending.changes(self._interval_s)
         finally:
             watches.leave(follower)
+
+    async def _prepare(self, generation: Generation) -> None:
+        if generation.plan.prepare is not None and self._request.encoding == pb.ENCODING_JSON:
+            await generation.plan.prepare()
 
     def _token_for(self, generation: int, revision: int) -> str:
         return resume_token(self._served.definition.name, self._range, generation, revision)

@@ -196,9 +196,9 @@ WRONG_FILES = {
         ("kafka.clientid", "unknown setting", "did you mean client.id", "sidecar.yaml"),
     ),
     "far": (GOOD + "zzz: 1\n", ("zzz", "unknown setting", "known here", "tables")),
-    "too new a format": (
+    "a format without its schema": (
         GOOD.replace("users: {}", "users: {format: avro}"),
-        ("tables.users.format", "does not have avro yet", "bytes, utf8, json"),
+        ("tables.users.format", "avro needs schema_file, or schema_registry.url"),
     ),
     "secret": (
         GOOD.replace("kafka: {", "kafka: {sasl.password: alice-secret, "),

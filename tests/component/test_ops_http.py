@@ -176,6 +176,7 @@ def test_the_status_tells_everything_about_a_table(sidecar):
     assert status == {
         "version": "1.2.3",
         "config_fault": "",
+        "registry_fault": "",
         "uptime_ms": 0,
         "ready": False,
         "loop_lag_ms": 0,

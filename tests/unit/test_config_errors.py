@@ -83,17 +83,33 @@ def file(tmp_path, monkeypatch):
         (
             "TABLES__USERS__FORMAT",
             "xml",
-            'tables.users.format: expected one of bytes, utf8, json, got "xml"',
+            'tables.users.format: expected one of bytes, utf8, json, avro, protobuf, got "xml"',
         ),
         (
             "TABLES__USERS__FORMAT",
             "avro",
-            "tables.users.format: this version does not have avro yet, only bytes, utf8, json",
+            "tables.users.format: avro needs schema_file, or schema_registry.url",
         ),
         (
-            "TABLES__USERS__FORMAT",
-            "protobuf",
-            "tables.users.format: this version does not have protobuf yet",
+            "TABLES__USERS__UNWRAP",
+            "debezium",
+            "tables.users.unwrap: needs format json, avro or protobuf, got bytes",
+        ),
+        (
+            "TABLES__USERS__SCHEMA_FILE",
+            "users.avsc",
+            "tables.users.schema_file: format bytes has no schema",
+        ),
+        (
+            "TABLES__USERS__MESSAGE",
+            "User",
+            "tables.users.message: needs format protobuf and a schema_file",
+        ),
+        ("SCHEMA_REGISTRY__URL", "sr:8081", "schema_registry.url: expected http://host:port"),
+        (
+            "SCHEMA_REGISTRY__URL",
+            "http://a:b@sr",
+            "schema_registry.url: expected no user or password in it",
         ),
         (
             "TABLES__USERS__REBUILD",

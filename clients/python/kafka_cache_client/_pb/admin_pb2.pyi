@@ -158,7 +158,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "features", "uptime_ms", "config_yaml", "max_keys", "max_page_size", "max_message_bytes", "resident_bytes", "config_fault")
+    __slots__ = ("version", "features", "uptime_ms", "config_yaml", "max_keys", "max_page_size", "max_message_bytes", "resident_bytes", "config_fault", "registry_fault")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     UPTIME_MS_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +168,7 @@ class GetServerInfoResponse(_message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FAULT_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_FAULT_FIELD_NUMBER: _ClassVar[int]
     version: str
     features: _containers.RepeatedScalarFieldContainer[str]
     uptime_ms: int
@@ -177,7 +178,8 @@ class GetServerInfoResponse(_message.Message):
     max_message_bytes: int
     resident_bytes: int
     config_fault: str
-    def __init__(self, version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., uptime_ms: _Optional[int] = ..., config_yaml: _Optional[str] = ..., max_keys: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config_fault: _Optional[str] = ...) -> None: ...
+    registry_fault: str
+    def __init__(self, version: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., uptime_ms: _Optional[int] = ..., config_yaml: _Optional[str] = ..., max_keys: _Optional[int] = ..., max_page_size: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config_fault: _Optional[str] = ..., registry_fault: _Optional[str] = ...) -> None: ...
 
 class ListTablesRequest(_message.Message):
     __slots__ = ()
