@@ -25,7 +25,7 @@ from . import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["error_of"]
+__all__ = ["details_of", "error_of"]
 
 DOMAIN = "kafkacache"
 DETAILS = "grpc-status-details-bin"
@@ -116,6 +116,13 @@ def error_of(rpc_error: grpc.RpcError) -> errors.SidecarError:
         metadata=info.metadata if ours else None,
         retry_after=_seconds(retry),
     )
+
+
+def details_of(reason: str) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata of a call that failed for a reason of the contract."""
+    status = Status()
+    status.details.add().Pack(ErrorInfo(reason=reason, domain=DOMAIN))
+    return ((DETAILS, status.SerializeToString()),)
 
 
 def _details(trailing: Iterable[tuple[str, str | bytes]]) -> tuple[Any, Any]:

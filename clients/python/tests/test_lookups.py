@@ -56,7 +56,7 @@ async def test_get_of_an_unknown_key_raises_instead_of_giving_none(client, sidec
 
 
 async def test_a_presence_from_the_future_is_not_absent(client, sidecar, monkeypatch):
-    monkeypatch.setattr(sidecar, "_presence", lambda key: 99)
+    monkeypatch.setattr(sidecar, "_presence", lambda *_: 99)
     assert (await done(client.lookup(b"a"))).presence is Presence.UNKNOWN
 
 
