@@ -11,6 +11,7 @@ table that nobody feeds without saying so.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
@@ -44,6 +45,10 @@ __all__ = ["Ended", "Sidecar", "examine", "read_log", "serve"]
 _log = logging.getLogger("sidecar.app")
 
 _GRACE_S = 10.0
+# By how many objects there must be more before the collector looks at the young ones; at how many
+# such looks at the older ones. By the default it looks, again and again, at all that stays (what
+# watches may resume from, a connection each), and nothing is answered for a tenth of a second.
+_GC = (20_000, 50, 100)
 # How often the configuration's file is looked at.
 _LOOK_S = 1.0
 
@@ -103,6 +108,7 @@ class Sidecar:
         Raises:
             Ended: an address is in use, or the sidecar itself is at fault.
         """
+        gc.set_threshold(*_GC)
         server = self._server()
         try:
             self._http.start()

@@ -58,6 +58,11 @@ class OrderedKeys:
         """Up to `limit` keys with start <= key < end, in order; an empty end is no end."""
         return page_of(self._runs, start, end, limit)
 
+    def of_shard(self, shard: int, start: bytes, end: bytes) -> list[bytes]:
+        """The keys of one of the table's dicts with start <= key < end, in order; once built."""
+        run = self._runs[shard]
+        return run[bisect_left(run, start) : bisect_left(run, end) if end else len(run)]
+
     def key_of(self, word: bytes) -> bytes:
         """Of which key a word of a page is: here they are the keys."""
         return word

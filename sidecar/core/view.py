@@ -237,6 +237,11 @@ class View:
             self._ordered = OrderedKeys(self._table)
         return self._ordered
 
+    @property
+    def is_ordered(self) -> bool:
+        """Somebody has asked for that order, and it is there."""
+        return self._ordered is not None and self._ordered.built
+
     # Becoming ready
 
     @property

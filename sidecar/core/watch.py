@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from .changes import SHARDS, Change, Why, shard_of
 from .model import OFFSET, ORIGIN, TIMESTAMP, Entry, partition_of, weight_of
+from .ordered import prefix_end
 from .stored import entry_of, is_turned_away, offset_of, source_of, timestamp_of
 from .view import View
 
@@ -334,11 +335,20 @@ class Watches:
         return follower, self._walk(follower)
 
     def _walk(self, follower: Follower) -> "Walk":
-        keys = follower.wanted.keys
         for shard in range(SHARDS):
-            words = [pair for pair in self.view.table.shard_words(shard) if keys.holds(pair[0])]
+            entries = self._entries(shard, follower.wanted.keys)
             follower.walked = shard + 1
-            yield ((key, entry_of(word)) for key, word in words)
+            yield entries
+
+    def _entries(self, shard: int, keys: Keys) -> Iterator[tuple[bytes, Entry]]:
+        """Some keys' entries in one of the table's dicts, as they are now."""
+        table = self.view.table
+        if not self.view.is_ordered or keys == Keys():
+            words = [pair for pair in table.shard_words(shard) if keys.holds(pair[0])]
+            return ((key, entry_of(word)) for key, word in words)
+        end = prefix_end(keys.start) if keys.prefix else keys.end
+        chosen = self.view.ordered().of_shard(shard, keys.start, end)
+        return iter([(key, entry) for key in chosen if (entry := table.get(key)) is not None])
 
     def _add(self, follower: Follower) -> Follower:
         keys = follower.wanted.keys

@@ -15,6 +15,7 @@ abort from a task beside the handler, which alone can end a call that waits in a
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -31,13 +32,15 @@ from .errors import abort
 from .lookups import too_large
 from .records import RECORD_OVERHEAD_BYTES, Fill, fill_positions
 
-__all__ = ["Form", "Outlet", "Sending", "expired"]
+__all__ = ["Form", "Outlet", "Sending", "Turns", "expired"]
 
 _EVENTS: Final = 250
 _BYTES: Final = 256 << 10
 # How often is looked whether the table is whole again, after its log's start has moved.
 _SETTLED_S: Final = 0.01
-_MOST_GATHERED_S: Final = 0.25
+# Of those who wait for a turn, one of so many has it in a round of the loop.
+_TURNS_SHARE: Final = 32
+_MOST_GATHERED_S: Final = 0.5
 _MAX_U32: Final = (1 << 32) - 1
 
 
@@ -75,6 +78,34 @@ class Form:
         return message
 
 
+class Turns:
+    """Lets watches send a few at a time: the more of them wait, the more in a round of the loop.
+
+    What hundreds have to send at once would else stand between a lookup and its answer. A
+    turn is over before a message is written, so one that cannot be written holds up nobody.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._give)
+        self._waiting.append(turn)
+        await turn
+
+    def _give(self) -> None:
+        for _ in range(1 + len(self._waiting) // _TURNS_SHARE):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._give)
+
+
 class Outlet(NamedTuple):
     """Where one watch of one generation goes."""
 
@@ -85,6 +116,7 @@ class Outlet(NamedTuple):
     token_for: Callable[[int, int], str]
     clock: Callable[[], float]
     message_bytes: int
+    turns: Turns
 
     def response(self) -> pb.WatchResponse:
         """One without events."""
@@ -165,6 +197,7 @@ class Sending:
                 await self._send(response)
                 response, size = self._out.response(), 0
                 await self._round(tokens=False)
+            await asyncio.sleep(0)
         await self._send(response)
         await self._give_mark("snapshot_end", tokens=False)
 
@@ -197,7 +230,8 @@ class Sending:
 
     async def _round(self, *, tokens: bool) -> None:
         """Send what waits now, a response at a time; then the mark is that of now, if any."""
-        self._mark = self._mark_now()
+        await self._out.turns.take()
+        self._mark = self._mark_now()  # in the moment in which the round is closed
         while events := self._follower.take(_EVENTS, _BYTES):
             response = self._out.response()
             response.events.extend(map(self._out.form.message_of, events))
@@ -206,6 +240,7 @@ class Sending:
             await self._send(response)
             if self._follower.between:
                 break
+            await self._out.turns.take()
 
     def _token_behind(self, last: Event) -> str:
         """Where each key's latest only is sent, there is none inside a round."""

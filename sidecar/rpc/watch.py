@@ -7,6 +7,7 @@ client wants that: another generation is another table.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from .._pb import cache_pb2 as pb
@@ -19,8 +20,8 @@ from .calls import Context
 from .checks import KeyRange, range_of
 from .errors import bad_argument
 from .ports import Limits
-from .sending import Form, Outlet, Sending, expired
-from .tables import Tables
+from .sending import Form, Outlet, Sending, Turns, expired
+from .tables import Tables, in_order
 from .tokens import resume_point, resume_token
 
 __all__ = ["Watching"]
@@ -29,7 +30,7 @@ _SETTLED_AT_ONCE: Final = 4096
 _PROGRESS_MS: Final = 5000
 _LEAST_PROGRESS_MS: Final = 10
 # For each watch of a table, so long is waited for more once a change has come (seconds).
-_EACH_S: Final = 0.0005
+_EACH_S: Final = 0.001
 _LATEST: Final[Mapping[int, bool]] = {
     pb.DELIVERY_UNSPECIFIED: False,
     pb.DELIVERY_EVERY_CHANGE: False,
@@ -50,6 +51,7 @@ class Watching:
         self.tables = tables
         self.clock = clock
         self.limits = limits
+        self.turns = Turns()
         self._active = 0
 
     async def watch(self, request: pb.WatchRequest, context: Context) -> None:
@@ -141,6 +143,8 @@ class _Call:
     async def _follow(self, start: str) -> NoReturn:
         """Follow the generation that answers."""
         watching, served = self._watching, self._served
+        if start == "snapshot" and any(self._range):
+            await self._in_order()
         reading = served.read(watching.clock())
         generation = served.current
         assert generation is not None, "the gate is open"  # noqa: S101
@@ -157,6 +161,7 @@ class _Call:
             self._token_for,
             watching.clock,
             watching.limits.message_bytes,
+            watching.turns,
         )
         sending = Sending(outlet, follower)
         try:
@@ -167,6 +172,12 @@ class _Call:
                 await sending.changes(self._interval_s)
         finally:
             watches.leave(follower)
+
+    async def _in_order(self) -> None:
+        """A part of the table is found by the order of its keys, rather than by looking at all."""
+        self._served.read(self._watching.clock())
+        with suppress(Refused):
+            await in_order(self._served, "")
 
     async def _prepare(self, generation: Generation) -> None:
         if generation.plan.prepare is not None and self._request.encoding == pb.ENCODING_JSON:

@@ -10,18 +10,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import loader, part_bootstrap, part_lookups, part_memory, part_updates, part_visible
+from bench import (
+    loader,
+    part_bootstrap,
+    part_lookups,
+    part_memory,
+    part_mirror,
+    part_updates,
+    part_visible,
+    part_watch,
+)
 from bench.context import Context, Topics
 from bench.machine import Quiet, describe
 from bench.report import Table
 
-# In this order: the last two add records to the topic that the first ones read.
+# In this order: visible and what follows add records to the topic that the first ones read.
 _PARTS: dict[str, Callable[[Context], Table]] = {
     "bootstrap": part_bootstrap.measure,
     "memory": part_memory.measure,
     "lookups": part_lookups.measure,
+    "mirror": part_mirror.measure,
     "visible": part_visible.measure,
     "updates": part_updates.measure,
+    "watch": part_watch.measure,
+    "scan": part_watch.measure_scans,
 }
 
 

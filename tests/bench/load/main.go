@@ -6,6 +6,8 @@
 //	load redis     does the like against Redis
 //	load visible   measures how long after its acknowledgement an update is seen by a lookup
 //	load memory    measures what an entry of a Go map costs
+//	load watch     follows a table by hundreds of watches, and compares each with it at the end
+//	load scan      reads a table whole, again and again, and checks that every key is met once
 //
 // Each prints one JSON object on one line and ends by itself. The stubs in
 // kafkacachev1 are generated from proto/ by the script "generate" beside this file.
@@ -32,9 +34,11 @@ func main() {
 		"redis":   redisLookups,
 		"visible": visible,
 		"memory":  memory,
+		"watch":   watch,
+		"scan":    scan,
 	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: load produce|consume|lookups|redis|visible|memory [options]; -h after a command lists its options")
+		fmt.Fprintln(os.Stderr, "usage: load produce|consume|lookups|redis|visible|memory|watch|scan [options]; -h after a command lists its options")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
