@@ -138,7 +138,9 @@ class Mirroring:
             log.exception("mirror: on_change failed")
 
     def _failed(self, error: SidecarError) -> float | None:
-        """Seconds after which to try again; None: that cannot help."""
+        """Seconds after which to try again; None: that cannot help, or is not wanted any more."""
+        if self._closed:
+            return None
         self._replica.fail(error)
         if isinstance(error, InvalidRequest | TooLarge):
             self._end(error)

@@ -238,3 +238,12 @@ def test_both_have_the_same_methods():
 
     assert public(Mirror) == public(AsyncMirror)
     assert issubclass(UnknownTable, InvalidRequest)
+
+
+async def test_that_it_is_closed_is_no_failure_worth_a_word(mirrored, sidecar, caplog):
+    sidecar.put(b"a", b"1")
+    mirror = mirrored()
+    await done(mirror.wait_until_ready(PLENTY))
+    with caplog.at_level(logging.INFO):
+        await done(mirror.close())
+    assert caplog.records == []
