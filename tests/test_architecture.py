@@ -64,6 +64,7 @@ OWN_LEVELS, OWN_LEVELS_OF_ERRORS = 1, 3
 
 # Classes that mirror something with more parts than our own may have.
 MANY_ATTRIBUTES = {
+    "core.events.Event": "what a change is told as, weighed once for all who are told",
     "core.counters.Counters": "a plain list of counts",
     "core.served.Definition": "mirrors a table's section of the configuration file",
     "ops.settings.KafkaSettings": "mirrors the kafka section of the configuration file",

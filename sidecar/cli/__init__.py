@@ -35,6 +35,7 @@ COMMANDS = {
     "watch": Lazy("watch", "watch", "Show changes as they come."),
     "dump": Lazy("watch", "dump", "Write a table to a file, one line a record."),
     "tables": Lazy("tables", "tables", "List the tables and how they stand."),
+    "top": Lazy("top", "top", "Show the tables as they change."),
     "describe": Lazy("tables", "describe", "Show one table and each of its partitions."),
     "status": Lazy("status", "status", "Say what is not ready, why, and what to do."),
     "wait": Lazy("status", "wait", "Block until the sidecar is ready."),

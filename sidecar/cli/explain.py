@@ -239,8 +239,9 @@ def _show_rest(shown: _Shown) -> None:
         last = shown.fold.last(number)
         assert last is not None  # noqa: S101 (a partition has an entry from its first word on)
         at = f"partition {number}, offset {last.offset}, {timestamp(last.timestamp)}"
-        same = held == (number, *last)
-        _say(title, at + (": a tombstone" if last.value is None else ": this" if same else ""))
+        same = held == (number, *last[:3])
+        told = f": a {last.ends_it}" if last.value is None else ": this" if same else ""
+        _say(title, at + told)
         if last.value is not None and not same:
             _say("", _short(last.value))
         title = ""
@@ -319,7 +320,8 @@ def _json(shown: _Shown) -> dict[str, Any]:
                 "partition": number,
                 "offset": last.offset,
                 "timestamp_ms": last.timestamp,
-                "tombstone": last.value is None,
+                "tombstone": last.value is None and not last.turned_away,
+                "turned_away": last.turned_away,
                 "value": None if last.value is None else json_bytes(last.value),
             }
             for number in sorted(fold.words)

@@ -44,11 +44,17 @@ class Verdict(StrEnum):
 
 
 class Word(NamedTuple):
-    """A record of the key in one partition; no value: a tombstone."""
+    """A record of the key in one partition; no value: a tombstone, or not for this table."""
 
     offset: int
     timestamp: int
     value: bytes | None
+    turned_away: bool = False
+
+    @property
+    def ends_it(self) -> str:
+        """What ends the key's entry."""
+        return "record that the table's definition turns away" if self.turned_away else "tombstone"
 
 
 class Held(NamedTuple):
@@ -115,7 +121,8 @@ class KeyFold:
             for record in batch.each():
                 found = record.key
                 if found == key:
-                    word = Word(record.offset, record.timestamp, record.value)
+                    away = getattr(record, "turned_away", False)
+                    word = Word(record.offset, record.timestamp, record.value, away)
                     self.words.setdefault(number, deque(maxlen=_MOST_WORDS)).append(word)
                 elif found is not None and _plain(found) == plain:
                     self._note(found, number, record.offset, live=record.value is not None)
@@ -197,7 +204,7 @@ def _wrong(asked: Asked, fold: KeyFold, newer: Iterable[int]) -> str:
             return ""
         return f"the topic has no record of it at offset {held.offset} of partition {number}"
     if below.offset > held.offset:
-        what = "a tombstone" if below.value is None else "a newer record"
+        what = f"a {below.ends_it}" if below.value is None else "a newer record"
         return (
             f"the topic has {what} at offset {below.offset} of partition {number}, and the "
             f"sidecar has read on to {position} without taking it"
@@ -228,7 +235,8 @@ def _behind(newer: Mapping[int, int], asked: Asked, fold: KeyFold) -> str:
     parts = []
     for number, left in newer.items():
         last = fold.last(number)
-        what = "a tombstone" if last is not None and last.value is None else "a newer record"
+        gone = last is not None and last.value is None
+        what = f"a {last.ends_it}" if last is not None and gone else "a newer record"
         position = asked.positions.get(number, 0)
         parts.append(
             f"partition {number} has {what}, {left} offsets ahead of the sidecar's position "
@@ -244,7 +252,7 @@ def _by_the_rule(asked: Asked, fold: KeyFold, holders: set[int]) -> Finding:
     held = asked.held
     rule = (
         f"partitions {', '.join(map(str, sorted(holders)))} hold it; the greatest (timestamp, "
-        f"partition) holds: {'the tombstone' if word.value is None else 'the record'} at offset "
+        f"partition) holds: the {word.ends_it if word.value is None else 'record'} at offset "
         f"{word.offset} of partition {number}"
     )
     served = None if held is None else (held.partition, held.offset)
@@ -262,6 +270,9 @@ def _why_absent(fold: KeyFold) -> str:
     for number in fold.words:
         last = fold.last(number)
         if last is not None and last.value is None:
+            if last.turned_away:
+                at = f"offset {last.offset} of partition {number}"
+                return f"the table's definition turns away the record at {at}"
             return f"it was deleted by the tombstone at offset {last.offset} of partition {number}"
         if last is not None:
             return f"the log of partition {number} begins behind its record at {last.offset} now"

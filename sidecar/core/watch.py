@@ -20,19 +20,16 @@ given is the table at one revision; inside a round it is not.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .changes import SHARDS, Change, Why, shard_of
-from .model import OFFSET, ORIGIN, TIMESTAMP, Entry, partition_of, weight_of
+from .changes import SHARDS, Change, shard_of
+from .events import Event, Past, event_of
+from .model import Entry
 from .ordered import prefix_end
-from .stored import entry_of, is_turned_away, offset_of, source_of, timestamp_of
+from .stored import entry_of
 from .view import View
 
-__all__ = ["Event", "Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
-
-# What an event weighs beside its key and its value.
-_OVERHEAD_BYTES = 200
+__all__ = ["Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
 
 
 class Expired(Exception):  # noqa: N818 (a point in time, not an error)
@@ -51,61 +48,6 @@ class Keys(NamedTuple):
         if self.prefix:
             return key.startswith(self.start)
         return self.start <= key and (not self.end or key < self.end)
-
-
-class Event(NamedTuple):
-    """One change, as followers are told it.
-
-    Attributes:
-        revision: the table's, with it.
-        key: whose entry changed.
-        entry: what it is now; None: gone.
-        at: partition, offset and timestamp of the record that made it; where none did, of the
-            entry that is gone.
-        cause: partition and offset at which it happened, where it is not the work of its own
-            record; None: it is.
-        why: RECORD, or what else.
-        crosses: one partition's word took the place of another's.
-        forms: for whoever encodes it: by form, so that it is done once.
-    """
-
-    revision: int
-    key: bytes
-    entry: Entry | None
-    at: tuple[int, int, int]
-    cause: tuple[int, int] | None
-    why: Why
-    crosses: bool
-    forms: dict[tuple[int, int], Any]
-
-    def __repr__(self) -> str:
-        return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"
-
-    @property
-    def weight(self) -> int:
-        """Bytes, about."""
-        held = 0 if self.entry is None else weight_of(self.entry)
-        return _OVERHEAD_BYTES + len(self.key) + held
-
-    def behind(self, positions: Mapping[int, int]) -> bool:
-        """It happened at or behind these positions (by partition, the next offset to read)."""
-        partition, offset = self.cause or self.at[:2]
-        return offset >= positions.get(partition, 0)
-
-
-def _event_of(change: Change, position: Callable[[int], int]) -> Event:
-    revision, _, key, old, entry, by, why = change
-    if by is not None and is_turned_away(by):
-        why = Why.TABLE_RULE
-    places = [_place(each) for each in (old, entry) if each is not None]
-    at = places[0] if by is None else _place_of(by)
-    cause = None
-    if by is None:
-        cause = (at[0], position(at[0]))
-    elif entry is not None and places[-1] != at:
-        cause = at[:2]
-    crosses = any(place[0] != at[0] for place in places)
-    return Event(revision, key, entry, at, cause, why, crosses, {})
 
 
 class Wanted(NamedTuple):
@@ -197,50 +139,6 @@ class Follower:
         return not self._closed
 
 
-class _Past:
-    """The latest events of a generation, for those who go on behind one.
-
-    Attributes:
-        events: the oldest first.
-        since: the revision behind which all are here.
-        positions: the same by partition.
-        weight: bytes, about.
-    """
-
-    def __init__(self, view: View, limit: int) -> None:
-        self.events: deque[Event] = deque()
-        self.since = view.table.revision
-        self.positions = {number: known.position for number, known in view.progress.items()}
-        self._limit = limit
-        self.weight = 0
-
-    def keep(self, event: Event) -> None:
-        """It has happened; what is too long past is let go."""
-        self.events.append(event)
-        self.weight += event.weight
-        while self.weight > self._limit:
-            oldest = self.events.popleft()
-            self.weight -= oldest.weight
-            self.since = oldest.revision
-            partition, offset = oldest.cause or oldest.at[:2]
-            self.positions[partition] = max(self.positions.get(partition, 0), offset + 1)
-
-    def behind(self, revision: int) -> list[Event]:
-        """Those behind a revision."""
-        newer = list(takewhile(lambda event: event.revision > revision, reversed(self.events)))
-        return newer[::-1]
-
-    def crossing(self) -> dict[bytes, Event]:
-        """The last event of each key of which more than one partition has spoken."""
-        spoke: dict[bytes, int] = {}
-        crossing: dict[bytes, Event] = {}
-        for event in self.events:
-            first = spoke.setdefault(event.key, event.at[0])
-            if event.crosses or event.at[0] != first or event.key in crossing:
-                crossing[event.key] = event
-        return crossing
-
-
 class Watches:
     """Those who follow one generation, and its latest changes; of a table that is settled.
 
@@ -251,7 +149,7 @@ class Watches:
 
     def __init__(self, view: View, log_bytes: int) -> None:
         self.view = view
-        self._past = _Past(view, log_bytes)
+        self._past = Past(view, log_bytes)
         self._by_prefix: dict[int, dict[bytes, dict[Follower, None]]] = {}
         self._by_range: dict[Follower, None] = {}
         self._all: dict[Follower, None] = {}
@@ -265,7 +163,7 @@ class Watches:
 
     def __call__(self, change: Change) -> None:
         """Tell those whom a change concerns."""
-        event = _event_of(change, self._position)
+        event = event_of(change, self._position)
         self._past.keep(event)
         key = event.key
         for size, known in self._by_prefix.items():
@@ -390,11 +288,3 @@ class Watches:
 
 # One of the table's dicts a step: its keys with their entries, as they stood in one moment.
 Walk = Iterator[Iterator[tuple[bytes, Entry]]]
-
-
-def _place(entry: Entry) -> tuple[int, int, int]:
-    return partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP]
-
-
-def _place_of(word: bytes) -> tuple[int, int, int]:
-    return source_of(word), offset_of(word), timestamp_of(word)

@@ -24,9 +24,10 @@ import grpc
 
 from .._pb import cache_pb2 as pb
 from ..core.errors import Reason, Refused
+from ..core.events import Event
 from ..core.served import Served
 from ..core.view import View
-from ..core.watch import Event, Follower, Walk
+from ..core.watch import Follower, Walk
 from .calls import Context
 from .errors import abort
 from .lookups import too_large

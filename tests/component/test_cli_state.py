@@ -9,6 +9,7 @@ from support.cli_sidecar import Failure, FakeSidecar, live, serving
 
 from sidecar._pb import admin_pb2
 from sidecar.cli import root
+from sidecar.cli import top as top_module
 
 
 @pytest.fixture
@@ -174,3 +175,64 @@ def test_wait_for_nobody_exits_with_4():
     result = CliRunner().invoke(root, command)
     assert result.exit_code == 4
     assert result.stderr.startswith("Error: no sidecar at 127.0.0.1:1 after 0.3 s")
+
+
+def test_top_shows_what_came_since_the_look_before(run, fake, monkeypatch):
+    looks = iter([0, 300, 400, 401])
+
+    def tables():
+        return [live(generation=1, counters=admin_pb2.TableCounters(records=next(looks)))]
+
+    fake.tables = Looks(tables)
+    moments = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(top_module, "time", Moments(moments))
+    result = run("top", "--count", "4")
+    assert result.exit_code == 0
+    rows = [row.split() for row in result.stdout.splitlines() if row.startswith("users")]
+    assert [row[-2:] for row in rows[1:]] == [["300", "█"], ["100", "█▃"], ["1", "█▃▁"]]
+    assert "-" in rows[0]
+
+
+class Looks:
+    """What a sidecar tells, each time anew."""
+
+    def __init__(self, tables):
+        self._tables = tables
+
+    def __iter__(self):
+        return iter(self._tables())
+
+
+class Moments:
+    """A clock that is told, and that waits for nothing."""
+
+    def __init__(self, moments):
+        self._moments = moments
+
+    def monotonic(self):
+        return next(self._moments)
+
+    def sleep(self, seconds):
+        assert seconds == 1.0
+
+
+def test_top_begins_anew_with_another_generation_and_says_what_is_wrong(run, fake, monkeypatch):
+    looks = iter([(1, 50), (2, 10), (2, 30)])
+
+    def tables():
+        generation, records = next(looks)
+        counters = admin_pb2.TableCounters(records=records)
+        return [bootstrapping(generation=generation, counters=counters)]
+
+    fake.tables = Looks(tables)
+    monkeypatch.setattr(top_module, "time", Moments(iter([0.0, 1.0, 2.0])))
+    shown = run("top", "--count", "3").stdout
+    rows = [row.split() for row in shown.splitlines() if row.startswith("users ")]
+    assert rows[2][-2:] == ["20", "█"]
+    assert "█" not in "".join(rows[0] + rows[1])
+    assert "users: 5 of 9 offsets" in shown
+
+
+def test_top_of_nobody_is_an_error():
+    result = CliRunner().invoke(root, ["top", "-e", "127.0.0.1:1", "--timeout", "0.5"])
+    assert result.exit_code == 4

@@ -119,7 +119,7 @@ BUGS = {
     ),
     "resumed-backwards": Bug(
         "I13", "what was missed comes in the wrong order",
-        "core/watch.py", "return newer[::-1]", "return newer",
+        "core/events.py", "return newer[::-1]", "return newer",
         ("unit/test_core_watch.py", "at_every_mark"),
     ),
     "resumed-with-a-gap": Bug(

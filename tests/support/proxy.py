@@ -105,6 +105,10 @@ class TcpProxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # What was accepted in the very moment is still on its way to `_serve`, which refuses it.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
         # One more round of the loop, in which the aborted transports close their sockets.
         await asyncio.sleep(0.01)
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from support.records import Rec
 
 from sidecar.core.changes import SHARDS, Why, shard_of
+from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
 from sidecar.core.progress import Progress
 from sidecar.core.view import View
-from sidecar.core.watch import Event, Expired, Keys, Wanted, Watches
+from sidecar.core.watch import Expired, Keys, Wanted, Watches
 
 KEYS = [b"", b"a", b"ab", b"abc", b"b", b"\xff", *(b"key-%d" % n for n in range(6))]
 FILTERS = [Keys(), Keys(b"a"), Keys(b"key-"), Keys(b"abc"), Keys(b"a", b"b", prefix=False),

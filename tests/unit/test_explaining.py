@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sidecar.cli.explaining import Asked, Held, KeyFold, Verdict, judge
 from sidecar.core.model import Batch, Fetched, LogBounds, origin_of
+from sidecar.core.rule import Ruled
 
 KEY = b"KJFK"
 
@@ -88,6 +89,15 @@ def test_absent_in_both_says_why():
     found = judge(asked(None, 2), fold(ONE, Rec(1, KEY, None)))
     assert found.verdict == Verdict.ABSENT
     assert "tombstone at offset 1 of partition 0" in found.why
+
+
+def test_a_record_that_the_tables_definition_turns_away_is_no_tombstone():
+    away = Ruled(7, 1000, KEY, None, turned_away=True)
+    absent = judge(asked(None, 8), fold(away))
+    assert absent.verdict == Verdict.ABSENT
+    assert "turns away the record at offset 7 of partition 0" in absent.why
+    behind = judge(asked(Held(0, 0, 1000, b"1"), 1), fold(ONE, away))
+    assert "a record that the table's definition turns away" in behind.why
 
 
 def test_a_record_below_the_logs_start_is_absent():
