@@ -1,8 +1,8 @@
 """Brings schemas from a schema registry, beside everything else.
 
-Nobody waits for it but a watch that is about to send values whose schema nobody has asked for
-yet, and that for a moment. While the registry does not answer, it is asked again and again; what is
-known already is not asked for any more.
+Nobody waits for it but a table about to be ready and a watch about to send values whose schema
+nobody has asked for yet, and those for a moment. While the registry does not answer, it is asked
+again and again; what is known already is not asked for any more.
 """
 
 import asyncio
@@ -58,11 +58,31 @@ class Registry:
 
     async def run(self) -> NoReturn:
         """Fetch until cancelled."""
-        settings = {"timeout": _TIMEOUT_S, "max.retries": 0} | self._settings
-        async with AsyncSchemaRegistryClient(settings) as client:
+        async with await self._client() as client:
             while True:
                 await self._round(client)
                 await self._wait()
+
+    async def _client(self) -> AsyncSchemaRegistryClient:
+        """A client; while its certificates are not to be read, it is tried again and again."""
+        settings = {"timeout": _TIMEOUT_S, "max.retries": 0} | self._settings
+        while True:
+            try:
+                return AsyncSchemaRegistryClient(settings)
+            except (OSError, ValueError) as error:
+                self._unmade(error)
+            await asyncio.sleep(self._slower())
+
+    def _unmade(self, error: Exception) -> None:
+        missing = self._schemas.missing.values()
+        for one in missing:
+            one.silent = True
+        self._fail(missing, f"the schema registry cannot be asked: {_sentence(error)}")
+        self._tried.set()
+
+    def _slower(self) -> float:
+        self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
+        return self._pause_s
 
     async def tried(self, seconds: float) -> None:
         """Wait until whatever is missing has been asked for once, for at most so long.
@@ -96,20 +116,20 @@ class Registry:
             failed |= error is not None
             if error is not None:
                 one.silent = not isinstance(error, SchemaRegistryError)
-                self._fail([each for _, each in due] if one.silent else [one], error)
+                reason = f"the schema registry answers: {_sentence(error)}"
+                self._fail([each for _, each in due] if one.silent else [one], reason)
             self._tried.set()
             if one.silent:
                 break
         if due and not failed:
             self._pause_s = _FIRST_PAUSE_S
         elif failed:
-            self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._slower()
         if self._fault and not any(one.reason for one in missing.values()):
             self._fault = ""
             self._report("")
 
-    def _fail(self, missing: Iterable[Missing], error: Exception) -> None:
-        reason = f"the schema registry answers: {_sentence(error)}"
+    def _fail(self, missing: Iterable[Missing], reason: str) -> None:
         if reason != self._fault:
             _log.warning("schemas are missing: %s", reason)
         self._fault = reason

@@ -86,15 +86,13 @@ class Past:
         self.since = view.table.revision
         self.positions = {number: known.position for number, known in view.progress.items()}
         self._limit = limit
-        self._formed: deque[Event] = deque()
         self.weight = 0
 
     def keep(self, event: Event) -> None:
         """It has happened; what is too long past is let go."""
         self.events.append(event)
-        self._formed.append(event)
-        if len(self._formed) > _FORMED:
-            self._formed.popleft().forms.clear()
+        if len(self.events) > _FORMED:
+            self.events[-_FORMED - 1].forms.clear()
         self.weight += event.weight
         while self.weight > self._limit:
             oldest = self.events.popleft()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Following", "boottime", "kafka_settings", "plan_of", "rule_of"]
 
 
-# How long a watch waits for schemas that nobody has asked for yet.
+# How long a table about to be ready, or a watch, waits for schemas that nobody has asked for yet.
 _PREPARE_S = 2.0
 
 

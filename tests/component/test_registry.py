@@ -5,7 +5,9 @@ import base64
 import json
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import certifi
 import pytest
 from support.descriptors import ADDRESS, USER, message_class
 from support.registry import FakeRegistry
@@ -192,3 +194,21 @@ async def test_whoever_waits_for_the_first_try_waits_no_longer_than_said():
     schemas.decode_of("avro")(framed(2, b"a"))
     await silent.tried(0.01)
     assert list(schemas.untried()) == [("avro", 2)]
+
+
+async def test_certificates_that_are_no_use_hold_nothing_up_and_may_be_mended(fake, tmp_path):
+    number, ca = fake.add("t", '"string"'), tmp_path / "ca.pem"
+    ca.write_text("no certificate")
+    async with bringing(fake.url, **{"ssl.ca.location": str(ca)}) as (schemas, registry):
+        decode = schemas.decode_of("avro")
+        assert decode(framed(number, b"\x02a")).pending
+        await until(lambda: registry.recorder.registry_fault)
+        assert "the schema registry cannot be asked: SSLError" in registry.recorder.registry_fault
+        assert "cannot be asked" in decode(framed(number, b"\x02a")).error
+        await registry.tried(PLENTY_S)
+        ca.unlink()
+        await until(lambda: "FileNotFound" in registry.recorder.registry_fault)
+        ca.write_text(Path(certifi.where()).read_text())
+        await until(lambda: not schemas.missing)
+        assert decode(framed(number, b"\x02a")).json == b'"a"'
+        await until(lambda: not registry.recorder.registry_fault)
