@@ -45,10 +45,11 @@ __all__ = ["Ended", "Sidecar", "examine", "read_log", "serve"]
 _log = logging.getLogger("sidecar.app")
 
 _GRACE_S = 10.0
-# By how many objects there must be more before the collector looks at the young ones; at how many
-# such looks at the older ones. By the default it looks, again and again, at all that stays (what
-# watches may resume from, a connection each), and nothing is answered for a tenth of a second.
-_GC = (20_000, 50, 100)
+# By how many objects there must be more before the collector looks at the young ones (a thousand
+# take it a quarter of a millisecond); at how many such looks at the older ones. By the default it
+# looks, again and again, at all that stays (what watches may resume from, a connection each), and
+# nothing is answered for a tenth of a second.
+_GC = (5_000, 200, 100)
 # How often the configuration's file is looked at.
 _LOOK_S = 1.0
 

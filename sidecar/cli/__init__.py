@@ -33,7 +33,7 @@ COMMANDS = {
     "get": Lazy("lookup", "get", "Look keys up."),
     "list": Lazy("lookup", "list_records", "List records in key order."),
     "watch": Lazy("watch", "watch", "Show changes as they come."),
-    "dump": Lazy("watch", "dump", "Write a table to a file, one line a record."),
+    "dump": Lazy("dump", "dump", "Write a table to a file, one line a record."),
     "tables": Lazy("tables", "tables", "List the tables and how they stand."),
     "top": Lazy("top", "top", "Show the tables as they change."),
     "describe": Lazy("tables", "describe", "Show one table and each of its partitions."),

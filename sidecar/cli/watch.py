@@ -1,24 +1,18 @@
-"""Commands that follow a table: `watch`, and `dump`, which follows it until it has it whole.
+"""The command `watch`: a table's changes as they come.
 
 A watch that is cut off (the sidecar is gone, or this reader was too slow) goes on behind the
-last token that it was given, so nothing is missing and nothing comes twice.
-
-A snapshot is followed by what changed behind its walk, so it is the table only where it ends;
-`dump` holds it until then, and what it writes is exactly the fold of the stated positions.
+last token that it was given, so nothing is missing and nothing comes twice. So does who ends it
+with Ctrl-C, and begins another one with the token that it tells.
 """
 
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .failure import SERVER_ERROR, USAGE, Failed
+from .interrupt import Interrupt
 from .lookup import encoding_of, parse, record_json, shown_value
 from .options import (
     Connection,
@@ -29,16 +23,22 @@ from .options import (
     table_option,
 )
 from .output import JSONL, TABLE, VALUE, line, paint, raw
-from .text import compact_json, count, escaped, escaped_text, json_bytes, timestamp
+from .text import compact_json, escaped, escaped_text, json_bytes, timestamp
 
 if TYPE_CHECKING:
-    from .._pb.cache_pb2 import Deletion, Record, WatchEvent, WatchProgress, WatchRequest
+    from .._pb.cache_pb2 import (
+        Deletion,
+        Record,
+        WatchEvent,
+        WatchProgress,
+        WatchRequest,
+        WatchResponse,
+    )
     from ..rpc.client import CallFailed, Client
 
-__all__ = ["dump", "watch"]
+__all__ = ["positions_json", "request_for", "watch"]
 
 _AGAIN_S = 1.0
-_ATTEMPTS = 3
 _CAUSES = ("", "tombstone", "log_start", "table_rule", "missed_tombstone")
 # Where going on behind the last token is what helps.
 _CUT = frozenset({"WATCH_LAGGED", "SHUTTING_DOWN", "TOO_MANY_WATCHES"})
@@ -81,7 +81,7 @@ def watch(
     """
     if snapshot and resume is not None:
         raise click.UsageError("--snapshot and --resume exclude each other")
-    request = _request(table, parse(prefix or "", key_format, "--prefix"))
+    request = request_for(table, parse(prefix or "", key_format, "--prefix"))
     if resume is not None:
         request.resume_token = resume
     elif snapshot:
@@ -91,42 +91,11 @@ def watch(
         request.encoding = encoding_of(client, table, as_is=as_is)
         following = _Following(client, request, connection.endpoint)
         try:
-            _show(following.events(), form, progress=progress, most=most)
+            with Interrupt() as interrupt:
+                _show(following, _SHOWN[form], interrupt, progress=progress, most=most)
         except KeyboardInterrupt:
             token = following.token
             click.echo(f"to go on from here: --resume {token}" if token else "", err=True)
-
-
-@click.command(
-    epilog="Example: sidecar dump -f users.jsonl    |    sidecar dump | jq .key",
-    short_help="Write a table to a file, one line a record.",
-)
-@click.option(
-    "-f", "--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="Default: stdout."
-)
-@click.option("--prefix", metavar="KEY", help="Only keys that begin so.")
-@table_option
-@key_format_option
-@connected()
-def dump(
-    connection: Connection, *, path: Path | None, prefix: str | None, table: str, key_format: str
-) -> None:
-    """Write a table as JSON lines: what it is, a line a record, and an end.
-
-    It is the fold of the positions in the first line, exactly, whatever was written meanwhile. Text
-    that is not UTF-8 is {"base64": …}. A file is there as a whole, or not at all.
-    """
-    with connection.open() as client:
-        start = parse(prefix or "", key_format, "--prefix")
-        lines = _dumped(client, client.table(table), start)
-        if path is None:
-            for each in lines:
-                raw(each)
-            return
-        try:
-            _write(path, lines)
-        except OSError as error:
-            raise Failed(f"-f {path}: cannot be written: {error.strerror}", USAGE) from error
 
 
 # Following
@@ -146,23 +115,22 @@ class _Following:
         self._cut = False
         self.token = request.resume_token
 
-    def events(self) -> "Iterator[tuple[WatchEvent, str]]":
-        """Each event, with the token that goes on behind its response."""
+    def responses(self) -> "Iterator[WatchResponse]":
+        """Each response; what was shown of it is told to `reached`."""
         from ..rpc.client import CallFailed
 
         while True:
             try:
                 for response in self._client.watch(self._request):
                     self._cut = False
-                    for event in response.events:
-                        yield event, response.resume_token
-                    self._reached(response.resume_token)
+                    yield response
             except CallFailed as failure:
                 if not self._goes_on(failure):
                     raise
             time.sleep(_AGAIN_S)
 
-    def _reached(self, token: str) -> None:
+    def reached(self, token: str) -> None:
+        """All before this token was shown; empty: there is none here."""
         if token:
             self.token = self._request.resume_token = token
 
@@ -178,7 +146,8 @@ class _Following:
         return True
 
 
-def _request(table: str, prefix: bytes) -> "WatchRequest":
+def request_for(table: str, prefix: bytes) -> "WatchRequest":
+    """A watch of a table, or of the keys that begin so; where it begins is left open."""
     from .._pb.cache_pb2 import VIEW_FULL, Filter, WatchRequest
 
     chosen = Filter(key_prefix=prefix) if prefix else None
@@ -189,18 +158,40 @@ def _request(table: str, prefix: bytes) -> "WatchRequest":
 
 
 def _show(
-    events: "Iterator[tuple[WatchEvent, str]]", form: str, *, progress: bool, most: int | None
+    following: _Following,
+    show: Callable[["WatchEvent", str], None],
+    interrupt: Interrupt,
+    *,
+    progress: bool,
+    most: int | None,
 ) -> None:
-    shown = 0
-    for event, token in events:
+    left = most
+    for response in following.responses():
+        with interrupt.held():
+            left = _show_events(response, show, progress=progress, left=left)
+            following.reached(response.resume_token)
+        if left == 0:
+            break
+
+
+def _show_events(
+    response: "WatchResponse",
+    show: Callable[["WatchEvent", str], None],
+    *,
+    progress: bool,
+    left: int | None,
+) -> int | None:
+    """Show the events of a response, up to `left` changes; how many are left to show."""
+    for event in response.events:
         kind = event.WhichOneof("event")
         change = kind in ("upsert", "deletion")
         if change or progress or kind == "reset":
-            _SHOWN[form](event, token)
+            show(event, response.resume_token)
             sys.stdout.flush()
-        shown += change
-        if shown == most:
+        left = left if left is None else left - change
+        if left == 0:
             break
+    return left
 
 
 def _show_line(event: "WatchEvent", token: str) -> None:
@@ -258,7 +249,7 @@ def _mark_json(event: "WatchEvent", token: str) -> dict[str, Any]:
     return {
         "event": kind,
         "revision": told.revision,
-        "positions": _positions(told),
+        "positions": positions_json(told),
         "staleness_ms": told.staleness_ms if told.HasField("staleness_ms") else None,
         "resume_token": token,
     }
@@ -289,89 +280,6 @@ _JSON: dict[str, Callable[["WatchEvent", str], dict[str, Any]]] = {
 }
 
 
-def _positions(told: "WatchProgress") -> dict[str, int]:
+def positions_json(told: "WatchProgress") -> dict[str, int]:
+    """Where a mark stands: by partition, the next offset to read."""
     return {str(one.partition): one.offset for one in told.positions.next_offsets}
-
-
-# Dumping
-
-
-def _dumped(client: "Client", table: Any, prefix: bytes) -> Iterator[bytes]:
-    """The lines of a dump."""
-    from ..rpc.client import CallFailed
-
-    request = _request(table.name, prefix)
-    request.snapshot.SetInParent()
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            held, end = _snapshot(client, request)
-            break
-        except CallFailed as failure:
-            if failure.reason != "RESUME_EXPIRED":
-                raise
-    else:
-        held, end = _snapshot(client, request)
-    first = {
-        "dump": 1,
-        "table": table.name,
-        "topic": table.topic,
-        "format": table.format,
-        "incarnation": end.positions.incarnation,
-        "positions": _positions(end),
-        "prefix": json_bytes(prefix),
-    }
-    yield _line(first)
-    yield from (held[key] for key in sorted(held))
-    yield _line({"end": True, "entries": len(held)})
-
-
-def _snapshot(
-    client: "Client", request: "WatchRequest"
-) -> "tuple[dict[bytes, bytes], WatchProgress]":
-    """The lines of all records by their keys, and of which positions they are the fold."""
-    held: dict[bytes, bytes] = {}
-    for response in client.watch(request):
-        for event in response.events:
-            if event.HasField("upsert"):
-                held[event.upsert.key] = _line(_dump_json(event.upsert))
-            elif event.HasField("deletion"):
-                held.pop(event.deletion.key, None)
-            elif event.HasField("snapshot_end"):
-                return held, event.snapshot_end
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{count(len(held))} records", nl=False, err=True)
-    raise Failed("the sidecar ended the snapshot before it was whole", SERVER_ERROR)
-
-
-def _dump_json(record: "Record") -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "key": json_bytes(record.key),
-        "value": json_bytes(record.value),
-        "partition": record.partition,
-        "offset": record.offset,
-        "timestamp_ms": record.timestamp_ms,
-    }
-    if record.headers:
-        shown["headers"] = [
-            [header.key, json_bytes(header.value) if header.HasField("value") else None]
-            for header in record.headers
-        ]
-    return shown
-
-
-def _line(shown: dict[str, Any]) -> bytes:
-    return f"{compact_json(shown)}\n".encode()
-
-
-def _write(path: Path, lines: Iterator[bytes]) -> None:
-    """A file that is there as a whole, or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(lines)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
-        raise

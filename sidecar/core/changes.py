@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from .model import Entry
+from .stored import entry_of
 
 __all__ = ["SHARDS", "Change", "Observer", "Why", "shard_of"]
 
@@ -39,8 +40,8 @@ class Change(NamedTuple):
         revision: the table's, with it.
         shard: the one of the table's dicts that holds the key.
         key: whose entry changed.
-        old: None: there was none.
-        new: None: there is none; `old` and `new` are never both None.
+        held: what was stored; None: nothing.
+        stored: what is now; None: nothing; the two are never both None.
         by: the record or tombstone whose work it is, as it is stored; None: that of none.
         why: RECORD where `by` is given.
     """
@@ -48,10 +49,20 @@ class Change(NamedTuple):
     revision: int
     shard: int
     key: bytes
-    old: Entry | None
-    new: Entry | None
+    held: bytes | None
+    stored: bytes | None
     by: bytes | None
     why: Why
+
+    @property
+    def old(self) -> Entry | None:
+        """The entry that was there."""
+        return None if self.held is None else entry_of(self.held)
+
+    @property
+    def new(self) -> Entry | None:
+        """The entry that is there now."""
+        return None if self.stored is None else entry_of(self.stored)
 
 
 class Observer(Protocol):

@@ -58,9 +58,10 @@ class DigestBuild:
 
     def __call__(self, change: Change) -> None:
         """Keep the sum in step with one change."""
-        _, shard, key, old, new, _, _ = change
+        shard, key = change.shard, change.key
         if shard > self._shard:
             return
+        old, new = change.old, change.new
         if old is not None and (shard < self._shard or key in self._seen):
             self._add(key, old, -1)
         if new is not None:

@@ -3,11 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .changes import Change, Why
-from .model import OFFSET, ORIGIN, TIMESTAMP, Entry, partition_of, weight_of
-from .stored import is_turned_away, offset_of, source_of, timestamp_of
+from .model import Entry
+from .stored import entry_of, is_turned_away, place_of, source_of
 from .view import View
 
 __all__ = ["Event", "Past", "event_of"]
@@ -24,29 +24,38 @@ class Event(NamedTuple):
     Attributes:
         revision: the table's, with it.
         key: whose entry changed.
-        entry: what it is now; None: gone.
-        at: partition, offset and timestamp of the record that made it; where none did, of the
-            entry that is gone.
+        stored: what it is now, as it is stored; None: gone.
+        told: the record that made it, as it is stored; where none did, the entry that is gone.
         cause: partition and offset at which it happened, where it is not the work of its own
             record; None: it is.
         why: RECORD, or what else.
         crosses: one partition's word took the place of another's.
         weight: bytes, about.
-        forms: for whoever encodes it: by form, so that it is done once.
+        forms: for whoever encodes it: the bytes by form, so that it is done once.
     """
 
     revision: int
     key: bytes
-    entry: Entry | None
-    at: tuple[int, int, int]
+    stored: bytes | None
+    told: bytes
     cause: tuple[int, int] | None
     why: Why
     crosses: bool
     weight: int
-    forms: dict[tuple[int, int], Any]
+    forms: dict[tuple[int, int], bytes]
 
     def __repr__(self) -> str:
         return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"
+
+    @property
+    def at(self) -> tuple[int, int, int]:
+        """Partition, offset and timestamp of the record that made it, or of what is gone."""
+        return place_of(self.told)
+
+    @property
+    def entry(self) -> Entry | None:
+        """What it is now; None: gone."""
+        return None if self.stored is None else entry_of(self.stored)
 
     def behind(self, positions: Mapping[int, int]) -> bool:
         """It happened at or behind these positions (by partition, the next offset to read)."""
@@ -56,19 +65,22 @@ class Event(NamedTuple):
 
 def event_of(change: Change, position: Callable[[int], int]) -> Event:
     """A change as followers are told it; `position`: how far a partition was read."""
-    revision, _, key, old, entry, by, why = change
-    if by is not None and is_turned_away(by):
-        why = Why.TABLE_RULE
-    places = [_place(each) for each in (old, entry) if each is not None]
-    at = places[0] if by is None else _place_of(by)
-    cause = None
+    revision, _, key, held, stored, by, why = change
+    told, cause = by or held or stored or b"", None
+    partition = source_of(told)
     if by is None:
-        cause = (at[0], position(at[0]))
-    elif entry is not None and places[-1] != at:
-        cause = at[:2]
-    crosses = any(place[0] != at[0] for place in places)
-    weight = _OVERHEAD_BYTES + len(key) + (0 if entry is None else weight_of(entry))
-    return Event(revision, key, entry, at, cause, why, crosses, weight, {})
+        cause = (partition, position(partition))
+    elif stored is None:
+        why = Why.TABLE_RULE if is_turned_away(by) else why
+    elif stored != by:
+        cause = place_of(by)[:2]
+    crosses = _is_of_another(held, partition) or _is_of_another(stored, partition)
+    weight = _OVERHEAD_BYTES + len(key) + len(stored or b"")
+    return Event(revision, key, stored, told, cause, why, crosses, weight, {})
+
+
+def _is_of_another(word: bytes | None, partition: int) -> bool:
+    return word is not None and source_of(word) != partition
 
 
 class Past:
@@ -101,6 +113,12 @@ class Past:
             partition, offset = oldest.cause or oldest.at[:2]
             self.positions[partition] = max(self.positions.get(partition, 0), offset + 1)
 
+    def forget(self, most: int) -> bool:
+        """Let go of so many, and say whether there are more; nobody may resume any more."""
+        for _ in range(min(most, len(self.events))):
+            self.weight -= self.events.popleft().weight
+        return bool(self.events)
+
     def behind(self, revision: int) -> list[Event]:
         """Those behind a revision."""
         newer = list(takewhile(lambda event: event.revision > revision, reversed(self.events)))
@@ -115,11 +133,3 @@ class Past:
             if event.crosses or event.at[0] != first or event.key in crossing:
                 crossing[event.key] = event
         return crossing
-
-
-def _place(entry: Entry) -> tuple[int, int, int]:
-    return partition_of(entry[ORIGIN]), entry[OFFSET], entry[TIMESTAMP]
-
-
-def _place_of(word: bytes) -> tuple[int, int, int]:
-    return source_of(word), offset_of(word), timestamp_of(word)

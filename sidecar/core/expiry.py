@@ -38,8 +38,8 @@ class Expiry:
 
     def __call__(self, change: Change) -> None:
         """Note what was written."""
-        if change.new is not None:
-            self._note(change.key, change.new[TIMESTAMP])
+        if change.stored is not None:
+            self._note(change.key, timestamp_of(change.stored))
 
     def walk(self, limit: int) -> Iterator[None]:
         """Note what is there, in steps of up to `limit` entries."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from .changes import SHARDS, Change
 from .model import VALUE, Entry
 from .ordered import page_of, prefix_end
+from .stored import value_of
 from .table import Table
 
 __all__ = ["Index", "Texts", "word_range"]
@@ -67,13 +68,13 @@ class Index:
 
     def __call__(self, change: Change) -> None:
         """Keep the run of a changed entry in step."""
-        _, shard, key, old, new, _, _ = change
+        _, shard, key, held, stored, _, _ = change
         last = len(self._runs) - 1
         if shard > last:
             return
         known = shard < last or self.built or key in self._seen
-        before = self._words(key, old) if known else set()
-        after = self._words(key, new)
+        before = self._words(key, held and value_of(held)) if known else set()
+        after = self._words(key, stored and value_of(stored))
         run = self._runs[shard]
         for word in before - after:
             del run[bisect_left(run, word)]
@@ -82,8 +83,8 @@ class Index:
         if shard == last:
             self._seen.add(key)
 
-    def _words(self, key: bytes, entry: Entry | None) -> set[bytes]:
-        found = () if entry is None else self._texts(entry[VALUE])
+    def _words(self, key: bytes, value: bytes | None) -> set[bytes]:
+        found = () if value is None else self._texts(value)
         return {_escaped(text) + _END + key for text in found}
 
     @property
@@ -112,7 +113,8 @@ class Index:
         chunk, self._pending = self._pending[-_AT_ONCE:], self._pending[:-_AT_ONCE]
         for key in chunk:
             if key not in self._seen:
-                for word in self._words(key, self._table.get(key)):
+                entry = self._table.get(key)
+                for word in self._words(key, entry and entry[VALUE]):
                     insort(self._runs[-1], word)
                 self._seen.add(key)
 
@@ -128,4 +130,4 @@ class Index:
         """The entry has an earlier word from `start` on, by which it was found already."""
         if not self._several:
             return False
-        return any(start <= each < word for each in self._words(key, entry))
+        return any(start <= each < word for each in self._words(key, entry[VALUE]))

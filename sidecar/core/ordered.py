@@ -38,9 +38,9 @@ class OrderedKeys:
         if change.shard >= len(self._runs):
             return
         run = self._runs[change.shard]
-        if change.old is None:
+        if change.held is None:
             insort(run, change.key)
-        elif change.new is None:
+        elif change.stored is None:
             del run[bisect_left(run, change.key)]
 
     @property

@@ -161,7 +161,7 @@ class Generation:
         began: seconds, CLOCK_BOOTTIME.
         ready: the same; 0: not yet.
         fetched_bytes: of record batches.
-        watches: who follows it; None: nobody ever did.
+        watches: who follows it; None: nobody did for a while.
         plan: what it is to be.
     """
 

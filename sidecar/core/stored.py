@@ -25,6 +25,7 @@ __all__ = [
     "is_turned_away",
     "offset_of",
     "payload_of",
+    "place_of",
     "rank_of",
     "source_of",
     "stored_of",
@@ -93,6 +94,12 @@ def source_of(stored: bytes) -> int:
     """The partition that it came from."""
     tail: int = META.unpack_from(stored, len(stored) - META.size)[2]
     return partition_of(tail >> ORIGIN_SHIFT)
+
+
+def place_of(stored: bytes) -> tuple[int, int, int]:
+    """Partition, offset and timestamp of its record."""
+    offset, timestamp, tail = META.unpack_from(stored, len(stored) - META.size)
+    return partition_of(tail >> ORIGIN_SHIFT), offset, timestamp
 
 
 def rank_of(stored: bytes) -> tuple[int, int]:

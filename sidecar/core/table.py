@@ -108,10 +108,8 @@ class Table:
             origin: `model.origin_of` the partition and timestamp type of their batch.
 
         Returns:
-            How many records the iterable gave, and the offset of the last one (-1: none).
-
-        When the iterable raises (a record that cannot be decoded), those before it are
-        applied and counted, and `applied` tells how far it came.
+            How many records the iterable gave, and the offset of the last one (-1: none). When
+            it raises, those before are applied, and `applied` tells how far it came.
         """
         if self.tailing:
             return self._tail(records, origin)
@@ -202,13 +200,10 @@ class Table:
         why: Why = Why.RECORD,
     ) -> None:  # fmt: skip
         self.revision += 1
-        if not self._observers:
-            return
-        before = None if old is None else entry_of(old)
-        after = None if new is None else entry_of(new)
-        change = Change(self.revision, shard_of(key), key, before, after, by, why)
-        for observe in self._observers:
-            observe(change)
+        if self._observers:
+            change = Change(self.revision, shard_of(key), key, old, new, by, why)
+            for observe in self._observers:
+                observe(change)
 
     def _count(self, last: Record | None, puts: int, tombstones: int, nulls: int) -> None:
         self.applied = Applied(puts + tombstones + nulls, -1 if last is None else last.offset)
@@ -299,11 +294,16 @@ class Table:
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of a key; None: there is none."""
+        stored = self.stored(key)
+        return None if stored is None else entry_of(stored)
+
+    def stored(self, key: bytes) -> bytes | None:
+        """The same as it is stored."""
         stored = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
         if self._partitions.unsettled or self._partitions.floors:
             stored = self._partitions.weigh(key, stored)
-            return None if stored is None or is_tombstone(stored) else entry_of(stored)
-        return None if stored is None else entry_of(stored)
+            return None if stored is None or is_tombstone(stored) else stored
+        return stored
 
     def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """The entries of several keys at one moment, in the order asked."""

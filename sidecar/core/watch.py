@@ -72,7 +72,7 @@ class Follower:
         walked: the dicts of the table that it has walked already.
 
     Attributes:
-        wake: called when something has come, or it is over; does not raise.
+        wake: called when something has come where nothing was, or it is over; does not raise.
         weight: bytes that wait.
         lagged: more waited than its limit, so nothing is left of it.
         over: the generation is not the one that answers any more.
@@ -86,8 +86,8 @@ class Follower:
         self.weight = 0
         self.lagged = self.over = False
         self.wake: Callable[[], object] = bool  # nobody yet
-        # By revision and key, or by key where only the latest counts.
-        self._open: dict[object, Event] = {}
+        # By their number, or by key where only the latest counts.
+        self._open: dict[bytes | int, Event] = {}
         # The round that is given.
         self._closed: deque[Event] = deque()
 
@@ -100,14 +100,19 @@ class Follower:
         ahead = self.walked < SHARDS and shard_of(event.key) >= self.walked
         if self.lagged or ahead:
             return
-        name = event.key if self.wanted.latest else (event.revision, event.key)
-        earlier = self._open.pop(name, None)
+        name: bytes | int = len(self._open)
+        first = not name
+        if self.wanted.latest:
+            name = event.key
+            if earlier := self._open.pop(name, None):
+                self.weight -= earlier.weight
         self._open[name] = event
-        self.weight += event.weight - (earlier.weight if earlier else 0)
+        self.weight += event.weight
         if self.weight > self.wanted.limit:
             self._open, self._closed = {}, deque()
             self.weight, self.lagged = 0, True
-        self.wake()
+        if first or self.lagged:
+            self.wake()
 
     def end(self) -> None:
         """Its generation is over."""
@@ -153,6 +158,7 @@ class Watches:
         self._by_prefix: dict[int, dict[bytes, dict[Follower, None]]] = {}
         self._by_range: dict[Follower, None] = {}
         self._all: dict[Follower, None] = {}
+        self._quiet = 0
         view.table.observe(self)
 
     def __repr__(self) -> str:
@@ -214,8 +220,9 @@ class Watches:
     def _now(self, last: Event) -> Event:
         """What a key is now that changed hands."""
         cause = (last.at[0], self._position(last.at[0]))
-        entry = self.view.table.get(last.key)
-        return last._replace(revision=self.view.table.revision, entry=entry, cause=cause, forms={})
+        stored = self.view.table.stored(last.key)
+        revision = self.view.table.revision
+        return last._replace(revision=revision, stored=stored, cause=cause, forms={})
 
     def _position(self, partition: int) -> int:
         return self.view.progress[partition].position
@@ -241,7 +248,9 @@ class Watches:
     def _entries(self, shard: int, keys: Keys) -> Iterator[tuple[bytes, Entry]]:
         """Some keys' entries in one of the table's dicts, as they are now."""
         table = self.view.table
-        if not self.view.is_ordered or keys == Keys():
+        if keys == Keys():
+            return ((key, entry_of(word)) for key, word in table.shard_words(shard))
+        if not self.view.is_ordered:
             words = [pair for pair in table.shard_words(shard) if keys.holds(pair[0])]
             return ((key, entry_of(word)) for key, word in words)
         end = prefix_end(keys.start) if keys.prefix else keys.end
@@ -269,6 +278,19 @@ class Watches:
             del same[keys.start]
         if not same:
             self._by_prefix.pop(len(keys.start), None)
+
+    def rest(self, rounds: int) -> bool:
+        """A round is over; true: nobody has followed for so many, and nobody is told any more."""
+        self._quiet = 0 if self._all else self._quiet + 1
+        if self._quiet < rounds:
+            return False
+        self.view.table.unobserve(self)
+        return True
+
+    def dismantle(self, most: int) -> Iterator[None]:
+        """Free what is past in steps of so many."""
+        while self._past.forget(most):
+            yield
 
     def end(self) -> None:
         """The generation is not the one that answers any more."""

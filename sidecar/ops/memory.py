@@ -6,11 +6,13 @@ for that is what the kernel kills for. A tenth is kept free: what is under way w
 build is refused needs room too.
 """
 
+import ctypes
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Budget", "container_limit", "resident_bytes"]
+__all__ = ["Budget", "container_limit", "give_back", "resident_bytes"]
 
 _SHARE = 0.9
 _FILES = ("memory.max", "memory/memory.limit_in_bytes")
@@ -34,6 +36,15 @@ def container_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
         if told.isdecimal() and int(told) < _NO_LIMIT:
             return int(told)
     return None
+
+
+def give_back() -> None:
+    """Have the C library give the system what it keeps of freed memory; takes a moment.
+
+    glibc keeps it otherwise, in pieces between what is in use. Others have no such call.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Budget:

@@ -197,7 +197,8 @@ def _finish(
 ) -> None:
     fill_state(response.state, reading)
     if request.include_positions and served.view is not None:
-        fill_positions(response.state.positions, served.view)
+        view = served.view
+        fill_positions(response.state.positions, view.identity[0], view.progress)
 
 
 def _too_many_keys(asked: int, limit: int) -> Refused:

@@ -87,7 +87,7 @@ class Ranges:
         response = pb.ListResponse()
         fill_state(response.state, reading)
         if request.include_positions:
-            fill_positions(response.state.positions, view)
+            fill_positions(response.state.positions, view.identity[0], view.progress)
         filled = await self._fill(served, response, part.found, fill)
         if following := part.behind(filled):
             response.next_page_token = token_for(name, bounds, reading.generation, following)
@@ -114,7 +114,7 @@ class Ranges:
             response = pb.ScanResponse()
             fill_state(response.state, reading)
             if request.include_positions:
-                fill_positions(response.state.positions, view)
+                fill_positions(response.state.positions, view.identity[0], view.progress)
             filled = await self._fill(served, response, part.found, fill)
             await context.write(response)
             start = part.behind(filled)

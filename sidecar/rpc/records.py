@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 from .._pb import cache_pb2 as pb
 from ..core.model import HEADERS, OFFSET, ORIGIN, TIMESTAMP, VALUE, Entry
-from ..core.view import Reading, View
+from ..core.progress import Progress
+from ..core.view import Reading
 from ..formats import Decoder
 
 __all__ = [
@@ -110,10 +111,12 @@ def fill_state(state: pb.State, reading: Reading) -> None:
     state.revision = reading.revision
 
 
-def fill_positions(positions: pb.Positions, view: View) -> None:
+def fill_positions(
+    positions: pb.Positions, incarnation: int, progresses: Mapping[int, Progress]
+) -> None:
     """Say how far a table has been read."""
-    positions.incarnation = view.identity[0]
-    for progress in sorted(view.progress.values(), key=lambda known: known.partition):
+    positions.incarnation = incarnation
+    for progress in sorted(progresses.values(), key=lambda known: known.partition):
         slot = positions.next_offsets.add(partition=progress.partition, offset=progress.position)
         if progress.leader.epoch >= 0:
             slot.leader_epoch = progress.leader.epoch

@@ -1,10 +1,7 @@
-"""What one watch of one generation sends.
+"""What one watch of one generation sends, and when.
 
-An event is filled once for each form (view and encoding) and shared by all who want it so.
-
-A watch sleeps until something comes or its progress is due. With many watches each gathers
-a little longer before it sends, so that a change that concerns hundreds is not hundreds of
-messages of one event: the more watches there are, the more each sends at a time.
+A watch sleeps until it has its turn (`turns`), because something has come or its progress is
+due. Then it sends a round; what comes meanwhile waits for its next turn.
 
 A response has a token wherever going on behind it leaves no gap. Positions are told only
 where what was sent is the table as it was in one moment: that in which the round that is
@@ -15,9 +12,9 @@ abort from a task beside the handler, which alone can end a call that waits in a
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from math import ceil
 from typing import Final, NamedTuple
 
 import grpc
@@ -25,132 +22,50 @@ import grpc
 from .._pb import cache_pb2 as pb
 from ..core.errors import Reason, Refused
 from ..core.events import Event
+from ..core.model import Entry
+from ..core.progress import Progress
 from ..core.served import Served
-from ..core.view import View
 from ..core.watch import Follower, Walk
 from .calls import Context
 from .errors import abort
-from .lookups import too_large
-from .records import RECORD_OVERHEAD_BYTES, Fill, fill_positions
+from .outlet import Outlet
+from .records import fill_positions
+from .turns import Turns
 
-__all__ = ["Form", "Outlet", "Sending", "Turns", "expired"]
+__all__ = ["Sending", "expired"]
 
-_EVENTS: Final = 250
-_BYTES: Final = 256 << 10
+# What a response holds at most: the more waits, the more goes at a time.
+_EVENTS: Final = 1000
+_BYTES: Final = 1 << 20
+_AT_ONCE: Final = 100
+# What a response of a snapshot holds, for making one holds up everybody else.
+_SNAPSHOT_BYTES: Final = 32 << 10
+_SHARDS_A_TURN: Final = 8
 # How often is looked whether the table is whole again, after its log's start has moved.
 _SETTLED_S: Final = 0.01
-# Of those who wait for a turn, one of so many has it in a round of the loop.
-_TURNS_SHARE: Final = 32
-_MOST_GATHERED_S: Final = 0.5
 _MAX_U32: Final = (1 << 32) - 1
 
 
-class Form:
-    """Fills events; each once for all watches that want it so.
-
-    Args:
-        fill: fills a record.
-        name: of the form: view and encoding.
-    """
-
-    def __init__(self, fill: Fill, name: tuple[int, int]) -> None:
-        self.fill = fill
-        self._name = name
-
-    def message_of(self, event: Event) -> pb.WatchEvent:
-        """The event as a message, which is not to be changed."""
-        known = event.forms.get(self._name)
-        if known is None:
-            known = event.forms[self._name] = self._filled(event)
-        return known
-
-    def _filled(self, event: Event) -> pb.WatchEvent:
-        message = pb.WatchEvent()
-        if event.entry is not None:
-            self.fill(message.upsert, event.key, event.entry)
-        else:
-            partition, offset, timestamp = event.at
-            gone = message.deletion
-            gone.key, gone.partition, gone.offset = event.key, partition, offset
-            gone.timestamp_ms = timestamp
-            gone.cause = event.why.value  # type: ignore[assignment]  # the number
-        if event.cause is not None:
-            message.cause.partition, message.cause.offset = event.cause
-        return message
-
-
-class Turns:
-    """Lets watches send a few at a time: the more of them wait, the more in a round of the loop.
-
-    What hundreds have to send at once would else stand between a lookup and its answer. A
-    turn is over before a message is written, so one that cannot be written holds up nobody.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def take(self) -> None:
-        """Wait for a turn."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._give)
-        self._waiting.append(turn)
-        await turn
-
-    def _give(self) -> None:
-        for _ in range(1 + len(self._waiting) // _TURNS_SHARE):
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._give)
-
-
-class Outlet(NamedTuple):
-    """Where one watch of one generation goes."""
-
-    context: Context
-    served: Served
-    view: View
-    form: Form
-    token_for: Callable[[int, int], str]
-    clock: Callable[[], float]
-    message_bytes: int
-    turns: Turns
-
-    def response(self) -> pb.WatchResponse:
-        """One without events."""
-        incarnation, generation = self.view.identity
-        return pb.WatchResponse(incarnation=incarnation, generation=generation)
-
-    async def send(self, response: pb.WatchResponse) -> None:
-        """Write it; in parts where it is too large. The last part has its token.
-
-        Raises:
-            Refused: RESPONSE_TOO_LARGE, for one event.
-        """
-        size, events = response.ByteSize(), response.events
-        if size <= self.message_bytes:
-            await self.context.write(response)
-            return
-        if len(events) < 2:
-            gone = events[0].WhichOneof("event") == "deletion"
-            key = events[0].deletion.key if gone else events[0].upsert.key
-            raise too_large(self.served, key, size, self.message_bytes)
-        first, rest = self.response(), self.response()
-        first.events.extend(events[: len(events) // 2])
-        rest.events.extend(events[len(events) // 2 :])
-        rest.resume_token = response.resume_token
-        await self.send(first)
-        await self.send(rest)
-
-
 class _Mark(NamedTuple):
-    """What was sent is the table as it was then, once the round is over."""
+    """What was sent is the table as it was at `at`, once the round is over."""
 
     revision: int
-    progress: pb.WatchProgress
+    incarnation: int
+    progress: Mapping[int, Progress]
+    staleness_ms: int | None
+    at: float
+
+    def piece(self, event: str, now: float) -> bytes:
+        """The mark as one event of a response."""
+        response = pb.WatchResponse()
+        told: pb.WatchProgress = getattr(response.events.add(), event)
+        told.SetInParent()
+        told.revision = self.revision
+        fill_positions(told.positions, self.incarnation, self.progress)
+        if self.staleness_ms is not None:
+            since_ms = max(0, ceil((now - self.at) * 1000))
+            told.staleness_ms = min(self.staleness_ms + since_ms, _MAX_U32)
+        return response.SerializeToString()
 
 
 class Sending:
@@ -159,122 +74,154 @@ class Sending:
     Args:
         outlet: where it goes.
         follower: what is sent.
+        turns: of all watches.
+        interval_s: so often it tells its progress, seconds.
     """
 
-    def __init__(self, outlet: Outlet, follower: Follower) -> None:
+    def __init__(self, outlet: Outlet, follower: Follower, turns: Turns, interval_s: float) -> None:
         self._out = outlet
         self._follower = follower
+        self._turns = turns
+        self._interval_s = interval_s
         self._woken = asyncio.Event()
-        self._mark: _Mark | None = None
         self._told_at = outlet.clock()
         self._cutting: asyncio.Task[None] | None = None
         follower.wake = self._wake
 
     def _wake(self) -> None:
         """Something has come, or it is over."""
-        self._woken.set()
-        if self._follower.lagged and self._cutting is None:
+        if self._follower.over:
+            self._woken.set()
+        elif not self._follower.lagged:
+            self._turns.ask(self._woken)
+        elif self._cutting is None:
             self._cutting = asyncio.create_task(_cut(self._out.context, self._lagged()))
 
-    async def wait(self, seconds: float, gather_s: float) -> None:
-        """Wait for something, or so long; where something comes, for more of it."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+    async def wait(self) -> None:
+        """Wait for a turn, which comes when something has come or progress is due."""
+        try:
+            async with asyncio.timeout(self._interval_s):
                 await self._woken.wait()
-                await asyncio.sleep(min(_MOST_GATHERED_S, gather_s))
+        except TimeoutError:
+            await self._turns.take()
         self._woken.clear()
 
     async def snapshot(self, walk: Walk) -> None:
         """Send the table as it is, what changes behind the walk, and the end of that."""
-        response, size = self._out.response(), 0
-        for shard in walk:
-            for key, entry in shard:
-                size += RECORD_OVERHEAD_BYTES
-                size += self._out.form.fill(response.events.add().upsert, key, entry)
-                if len(response.events) >= _EVENTS or size > _BYTES:
-                    await self._send(response)
-                    response, size = self._out.response(), 0
+        pieces = list[bytes]()
+        for number, shard in enumerate(walk):
+            if number % _SHARDS_A_TURN == 0:
+                await self._turns.take()
+            pieces = await self._walked(pieces, shard)
             if not self._follower.empty:
-                await self._send(response)
-                response, size = self._out.response(), 0
+                await self._send(pieces)
+                pieces = []
+                await self._turns.take()
                 await self._round(tokens=False)
-            await asyncio.sleep(0)
-        await self._send(response)
+        await self._send(pieces)
         await self._give_mark("snapshot_end", tokens=False)
+
+    async def _walked(
+        self, pieces: list[bytes], shard: Iterable[tuple[bytes, Entry]]
+    ) -> list[bytes]:
+        """Send these pieces and what one of the table's dicts held; what is left of that."""
+        for piece in self._out.form.pieces_of(shard, self._out.message_bytes // 2):
+            pieces.append(piece)
+            if sum(map(len, pieces)) > _SNAPSHOT_BYTES:
+                await self._send(pieces)
+                await self._turns.take()
+                pieces = []
+        return pieces
 
     async def progress(self) -> None:
         """Say where it begins."""
         await self._give_mark("progress", tokens=True)
 
-    async def changes(self, interval_s: float) -> None:
-        """Send what waits, and progress where it is due."""
-        self._check()
-        while not self._follower.empty:
-            await self._round(tokens=True)
-            await self._progress(interval_s)
-        self._mark = self._mark_now()
-        await self._progress(interval_s)
+    async def changes(self) -> None:
+        """In its turn, send what waits now, and progress where it is due.
 
-    async def _progress(self, interval_s: float) -> None:
-        if self._mark is not None and self._out.clock() - self._told_at >= interval_s:
-            await self._tell("progress", self._mark)
+        For what comes meanwhile a turn was asked for already.
+        """
+        self._check()
+        mark = await self._round(tokens=True)
+        if mark is not None and self._due:
+            await self._tell("progress", mark)
 
     async def _give_mark(self, event: str, *, tokens: bool) -> None:
         """Send a round, and that it is over, as soon as the table is whole."""
         while True:
             self._check()
-            await self._round(tokens=tokens)
-            if self._mark is not None:
+            await self._turns.take()
+            mark = await self._round(tokens=tokens)
+            if mark is not None:
                 break
             await asyncio.sleep(_SETTLED_S)
-        await self._tell(event, self._mark)
+        await self._tell(event, mark)
 
-    async def _round(self, *, tokens: bool) -> None:
-        """Send what waits now, a response at a time; then the mark is that of now, if any."""
-        await self._out.turns.take()
-        self._mark = self._mark_now()  # in the moment in which the round is closed
+    async def _round(self, *, tokens: bool) -> _Mark | None:
+        """Send what waits now, a response a turn, and with `tokens` progress where it is due.
+
+        What was sent is then the table as the mark tells, if there is one.
+        """
+        self._check()
+        mark = self._mark_now()  # in the moment in which the round is closed
         while events := self._follower.take(_EVENTS, _BYTES):
-            response = self._out.response()
-            response.events.extend(map(self._out.form.message_of, events))
-            if tokens:
-                response.resume_token = self._token_behind(events[-1])
-            await self._send(response)
-            if self._follower.between:
+            # Told only now: one that is cut meanwhile has nothing left of its round.
+            over = self._follower.between
+            await self._give(events, mark if over else None, tokens=tokens)
+            if over:
                 break
-            await self._out.turns.take()
+            await self._turns.take()
+            self._check()
+        return mark
 
-    def _token_behind(self, last: Event) -> str:
+    async def _give(self, events: list[Event], whole: _Mark | None, *, tokens: bool) -> None:
+        """Send a part of a round; `whole`: the last one, behind which the mark holds."""
+        pieces, token = await self._pieces_of(events), ""
+        if tokens and whole is not None and self._due:
+            pieces.append(self._piece("progress", whole))
+        if tokens:
+            token = self._token_behind(events[-1], whole)
+        await self._send(pieces, token)
+
+    async def _pieces_of(self, events: list[Event]) -> list[bytes]:
+        """The events' pieces, a few at a time: whoever comes first encodes them for all."""
+        pieces = list[bytes]()
+        for start in range(0, len(events), _AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            pieces += map(self._out.form.piece_of, events[start : start + _AT_ONCE])
+        return pieces
+
+    def _token_behind(self, last: Event, whole: _Mark | None) -> str:
         """Where each key's latest only is sent, there is none inside a round."""
-        generation = self._out.view.identity[1]
-        if not self._follower.wanted.latest:
-            return self._out.token_for(generation, last.revision)
-        if self._follower.between and self._mark is not None:
-            return self._out.token_for(generation, self._mark.revision)
-        return ""
+        if whole is not None:
+            return self._out.token_at(whole.revision)
+        return "" if self._follower.wanted.latest else self._out.token_at(last.revision)
+
+    @property
+    def _due(self) -> bool:
+        return self._out.clock() - self._told_at >= self._interval_s
 
     def _mark_now(self) -> _Mark | None:
-        view = self._out.view
+        view, now = self._out.view, self._out.clock()
         if not view.table.swept:
             return None
-        progress = pb.WatchProgress(revision=view.table.revision)
-        fill_positions(progress.positions, view)
-        staleness_ms = view.staleness_ms(self._out.clock())
-        if staleness_ms is not None:
-            progress.staleness_ms = min(staleness_ms, _MAX_U32)
-        return _Mark(view.table.revision, progress)
+        incarnation, staleness_ms = view.identity[0], view.staleness_ms(now)
+        return _Mark(view.table.revision, incarnation, dict(view.progress), staleness_ms, now)
 
-    async def _tell(self, event: str, mark: "_Mark") -> None:
-        """Send a mark."""
-        response = self._out.response()
-        getattr(response.events.add(), event).CopyFrom(mark.progress)
-        generation = self._out.view.identity[1]
-        response.resume_token = self._out.token_for(generation, mark.revision)
+    def _piece(self, event: str, mark: _Mark) -> bytes:
+        """A mark, which is told now."""
         self._told_at = self._out.clock()
-        await self._send(response)
+        return mark.piece(event, self._told_at)
 
-    async def _send(self, response: pb.WatchResponse) -> None:
-        if response.events:
-            await self._out.send(response)
+    async def _tell(self, event: str, mark: _Mark) -> None:
+        """Send a mark."""
+        await self._send([self._piece(event, mark)], self._out.token_at(mark.revision))
+
+    async def _send(self, pieces: list[bytes], token: str = "") -> None:
+        if pieces:
+            await self._out.send(pieces, token)
         self._check()
 
     def _check(self) -> None:

@@ -12,13 +12,13 @@ Rules: constructing a `Server` does no I/O. Whoever starts one stops it, also wh
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from .._pb import admin_pb2_grpc, cache_pb2_grpc
+from .._pb import admin_pb2_grpc, cache_pb2, cache_pb2_grpc
 from ..core.served import Served
 from .calls import Calls
 from .lookups import Lookups
@@ -152,7 +152,7 @@ class Server:
             maximum_concurrent_rpcs=2 * limits.calls,
         )
         cache, admin = self._services
-        cache_pb2_grpc.add_CacheServiceServicer_to_server(cache, server)  # type: ignore[no-untyped-call]
+        _register_cache(cache, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._readiness.servicer, server)
         reflection.enable_server_reflection(_SERVICES, server)
@@ -170,6 +170,32 @@ class Server:
         port = _add_port(server, address, address, self._tls)
         host, _ = split_host_port(address)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Collected:
+    """Takes what a generated function registers."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, _: object) -> None:
+        """The same handlers once more."""
+
+    def add_registered_method_handlers(self, _: str, handlers: Mapping[str, Any]) -> None:
+        """The handlers of a service, by method."""
+        self.handlers.update(handlers)
+
+
+def _register_cache(cache: CacheService, server: grpc.aio.Server) -> None:
+    """The contract's methods; the responses of Watch are bytes already (`outlet`)."""
+    collected = _Collected()
+    cache_pb2_grpc.add_CacheServiceServicer_to_server(cache, collected)  # type: ignore[no-untyped-call]
+    watch: Any = grpc.unary_stream_rpc_method_handler(
+        cache.Watch, request_deserializer=cache_pb2.WatchRequest.FromString
+    )
+    handlers = collected.handlers | {"Watch": watch}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_registered_method_handlers(SERVICE, handlers)
 
 
 def _release(sockets: list[UnixSocket]) -> None:

@@ -19,18 +19,18 @@ from ..core.watch import Expired, Follower, Keys, Walk, Wanted, Watches
 from .calls import Context
 from .checks import KeyRange, range_of
 from .errors import bad_argument
+from .outlet import Form, Outlet
 from .ports import Limits
-from .sending import Form, Outlet, Sending, Turns, expired
+from .sending import Sending, expired
 from .tables import Tables, in_order
 from .tokens import resume_point, resume_token
+from .turns import Turns
 
 __all__ = ["Watching"]
 
 _SETTLED_AT_ONCE: Final = 4096
 _PROGRESS_MS: Final = 5000
 _LEAST_PROGRESS_MS: Final = 10
-# For each watch of a table, so long is waited for more once a change has come (seconds).
-_EACH_S: Final = 0.001
 _LATEST: Final[Mapping[int, bool]] = {
     pb.DELIVERY_UNSPECIFIED: False,
     pb.DELIVERY_EVERY_CHANGE: False,
@@ -52,7 +52,6 @@ class Watching:
         self.clock = clock
         self.limits = limits
         self.turns = Turns()
-        self._active = 0
 
     async def watch(self, request: pb.WatchRequest, context: Context) -> None:
         """Send changes until the client is gone or the watch cannot go on.
@@ -61,7 +60,7 @@ class Watching:
             Refused: as a lookup; BAD_TOKEN, BAD_FILTER, BAD_RANGE, BAD_REQUEST;
                 TOO_MANY_WATCHES, WATCH_LAGGED; RESUME_EXPIRED, INCARNATION_MISMATCH.
         """
-        if self._active >= self.limits.watches:
+        if self.turns.watches >= self.limits.watches:
             raise Refused(
                 Reason.TOO_MANY_WATCHES,
                 f"{self.limits.watches} watches are under way, and no more are allowed "
@@ -70,11 +69,11 @@ class Watching:
                 retry_after_ms=1000,
             )
         call = _Call(self, self.tables.named(request.table), request, context)
-        self._active += 1
+        self.turns.watches += 1
         try:
             await call.run()
         finally:
-            self._active -= 1
+            self.turns.watches -= 1
 
 
 class _Call:
@@ -120,7 +119,7 @@ class _Call:
         incarnation, generation = built.view.identity if built else (0, 0)
         reset = pb.WatchEvent(reset=pb.WatchReset(reason=reason, generation=generation))
         response = pb.WatchResponse(events=[reset], incarnation=incarnation, generation=generation)
-        await self._context.write(response)
+        await self._context.write(response.SerializeToString())
         arrivals, woken = self._served.arrivals, asyncio.Event()
         wake = woken.set
         while not self._answers():
@@ -161,15 +160,14 @@ class _Call:
             self._token_for,
             watching.clock,
             watching.limits.message_bytes,
-            watching.turns,
         )
-        sending = Sending(outlet, follower)
+        sending = Sending(outlet, follower, watching.turns, self._interval_s)
         try:
             await (sending.progress() if walk is None else sending.snapshot(walk))
             while True:
-                await sending.wait(self._interval_s, len(watches) * _EACH_S)
+                await sending.wait()
                 await self._prepare(generation)
-                await sending.changes(self._interval_s)
+                await sending.changes()
         finally:
             watches.leave(follower)
 

@@ -9,6 +9,7 @@ from component.rpc_support import (
     INCARNATION,
     Clock,
     Rec,
+    failure_of,
     fold,
     table,
 )
@@ -16,8 +17,12 @@ from component.watching import SNAPSHOT, held_by, watching
 
 from sidecar._pb import cache_pb2 as pb
 from sidecar.core.rule import Ruled
+from sidecar.formats import Decoded, Schemas
+from sidecar.rpc.turns import Turns
 
 CODE = grpc.StatusCode
+# Before a value that names schema 7.
+FRAME = b"\0\0\0\0\x07"
 
 
 def offsets(positions):
@@ -50,17 +55,17 @@ async def test_a_watch_from_now_tells_where_it_begins_and_then_each_change():
 
 
 async def test_a_snapshot_comes_first_and_its_end_is_told_with_a_token():
-    users = table("users", *[(b"%d" % n, b"x" * 100) for n in range(1000)])
+    users = table("users", *[(b"%d" % n, b"x" * 100) for n in range(2000)])
     async with watching(users) as watch:
         following = watch(**SNAPSHOT)
         end = await following.until("snapshot_end")
         assert following.held == held_by(users)
-        assert (end.revision, offsets(end.positions)) == (1000, {0: 1000})
+        assert (end.revision, offsets(end.positions)) == (2000, {0: 2000})
         *before, last = following.responses
         assert len(before) > 2
         assert not any(response.resume_token for response in before)
         assert last.resume_token
-        fold(users, Rec(1000, b"new", b"1"))
+        fold(users, Rec(2000, b"new", b"1"))
         await following.until_held(held_by(users))
 
 
@@ -111,14 +116,14 @@ async def test_a_response_in_the_middle_has_a_token_that_repeats_nothing():
     async with watching(users) as watch:
         first = watch()
         await first.until("progress")
-        fold(users, *(Rec(1 + n, b"%d" % n, b"x") for n in range(900)))
+        fold(users, *(Rec(1 + n, b"%d" % n, b"x") for n in range(9000)))
         seen = []
         for response in [await first.read(), await first.read()]:
             seen += [event.upsert.key for event in response.events]
         again = watch(resume_token=first.token)
-        while len(seen) < 900:
+        while len(seen) < 9000:
             seen += [e.upsert.key for e in (await again.read()).events if e.HasField("upsert")]
-        assert seen == [b"%d" % n for n in range(900)]
+        assert seen == [b"%d" % n for n in range(9000)]
 
 
 # What it tells
@@ -245,3 +250,60 @@ async def test_nothing_is_marked_while_entries_are_hidden_only():
             pass
         await following.until("snapshot_end")
         assert following.held == {b"b": b"2"}
+
+
+async def test_a_value_whose_schema_has_come_is_told_by_it_from_then_on():
+    users, schemas = table("users", (b"a", FRAME + b"a"), format="avro"), Schemas()
+    plan = users.current.plan._replace(decode=schemas.decode_of("avro"), prepare=None)
+    users.current.plan = plan
+    async with watching(users) as watch:
+        following = watch(encoding=pb.ENCODING_JSON)
+        began = await following.until("progress")
+        fold(users, Rec(1, b"b", FRAME + b"b"))
+        assert (await following.until("upsert")).decode_error
+        schemas.bring(("avro", 7), lambda value: Decoded(value.upper()))
+        again = await watch(encoding=pb.ENCODING_JSON, after=began.positions).until("upsert")
+        assert (again.value, again.decode_error) == (b"B", "")
+
+
+async def test_a_mark_that_waits_behind_a_client_that_does_not_read_says_its_true_age():
+    users, clock = table("users", (b"a", b"1")), Clock()
+    async with watching(users, clock=clock, watch_bytes=1 << 26) as watch:
+        following = watch(progress_interval_ms=10)
+        await following.until("progress")
+        large = [Rec(1 + n, b"%d" % n, b"x" * 50_000) for n in range(200)]
+        fold(users, *large, sent_at=clock.now)
+        waiting = -1
+        while waiting != users.current.watches.queued_bytes:  # until nothing goes any more
+            waiting = users.current.watches.queued_bytes
+            await asyncio.sleep(0.2)
+        assert waiting > 0
+        clock.now += 60
+        assert (await following.until("progress")).staleness_ms >= 60_000
+
+
+async def test_what_is_dropped_in_the_moment_of_a_turn_is_not_marked_as_sent(monkeypatch):
+    users, clock, bursts, real = table("users", (b"a", b"1")), Clock(), [], Turns.take
+
+    async def take(turns):
+        await real(turns)
+        while bursts:
+            fold(users, *bursts.pop())
+
+    monkeypatch.setattr(Turns, "take", take)
+    async with watching(users, watch_bytes=500_000, clock=clock) as watch:
+        following = watch()
+        began = await following.until("progress")
+        clock.now += 60
+        bursts.append([Rec(2000 + n, b"%d" % n, b"x" * 1000) for n in range(1000)])
+        fold(users, *(Rec(1 + n, b"%d" % n, b"") for n in range(1500)))
+        await following.until("upsert")
+        failure = None
+        while failure is None:
+            try:
+                await following.read()
+            except grpc.aio.AioRpcError as error:
+                failure = failure_of(error)
+        assert failure.reason == "WATCH_LAGGED"
+        marks = [each.progress for each in following.events if each.HasField("progress")]
+        assert [mark.revision for mark in marks] == [began.revision]

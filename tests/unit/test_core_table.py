@@ -299,7 +299,7 @@ def test_observers_told_of_every_change_can_rebuild_the_table(log, headers):
     table.tailing = True
 
     def observer(change):
-        _, _, key, old, new, _, _ = change
+        key, old, new = change.key, change.old, change.new
         assert mirror.get(key) == old
         assert (old, new) != (None, None)
         mirror[key] = new
@@ -458,12 +458,14 @@ def test_an_entry_that_fell_is_counted_and_told():
     while table.settle(1):
         pass
     seen = []
-    table.observe(lambda change: seen.append((*change[2:4], *change[4:])))
+    table.observe(seen.append)
     table.raise_floor(0, 1)
     assert (table.get(b"a"), len(table), table.revision) == (None, 2, 3)
     list(table.sweep(10))
     assert (values(table), table.revision, table.counters.expired) == ({b"b": b"2"}, 4, 1)
-    assert seen == [(b"a", (b"1", 0, 0, 0), None, None, Why.LOG_START)]
+    (change,) = seen
+    assert (change.key, change.old, change.new) == (b"a", (b"1", 0, 0, 0), None)
+    assert (change.by, change.why) == (None, Why.LOG_START)
 
 
 def test_a_change_by_another_partitions_record_names_that_record():
@@ -490,9 +492,9 @@ def test_a_lost_entry_is_told_as_such():
     seen = []
     table.observe(seen.append)
     table.lose(b"a", 0)
-    assert [change[2:] for change in seen] == [
-        (b"a", (b"1", 0, 0, 0), None, None, Why.MISSED_TOMBSTONE)
-    ]
+    (change,) = seen
+    assert (change.key, change.old, change.new) == (b"a", (b"1", 0, 0, 0), None)
+    assert (change.by, change.why) == (None, Why.MISSED_TOMBSTONE)
 
 
 def test_an_entry_that_falls_before_it_is_settled_is_counted_too():
