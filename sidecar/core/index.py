@@ -71,7 +71,8 @@ class Index:
         last = len(self._runs) - 1
         if shard > last:
             return
-        known = shard < last or self.built or key in self._seen
+        built = self.built
+        known = built or shard < last or key in self._seen
         before = self._words(key, old) if known else set()
         after = self._words(key, new)
         run = self._runs[shard]
@@ -79,7 +80,7 @@ class Index:
             del run[bisect_left(run, word)]
         for word in after - before:
             insort(run, word)
-        if shard == last:
+        if shard == last and not built:
             self._seen.add(key)
 
     def _words(self, key: bytes, entry: Entry | None) -> set[bytes]:
