@@ -13,9 +13,19 @@ import random
 import time
 
 import pytest
-from component.rpc_support import GENERATION, INCARNATION, Rec, fold, fold_into, serving, view_of
-from kafka_cache_client import NotReady, _mirroring, connect, connect_async
-from kafka_cache_client._replica import Replica
+from component.rpc_support import (
+    GENERATION,
+    INCARNATION,
+    Clock,
+    Rec,
+    fold,
+    fold_into,
+    serving,
+    view_of,
+)
+from kafka_cache_client import NotReady, SidecarError, _mirroring, connect, connect_async
+from kafka_cache_client._pb import cache_pb2 as pb
+from kafka_cache_client._replica import Replica, Wanted
 from support.proxy import TcpProxy
 
 from sidecar.core.errors import Reason
@@ -174,6 +184,50 @@ def apply(told, change):
         del told[change.key]
     else:
         told[change.key] = change.new.value
+
+
+def replica_of(clock):
+    return Replica(Wanted("users", b"", 0, 1.0, None), clock)
+
+
+def told(*events, revision=None, kind="progress"):
+    """What a watch tells: these keys, then a mark at a revision."""
+    response = pb.WatchResponse(generation=1, resume_token="token")
+    for key in events:
+        response.events.add().upsert.key = key
+    if revision is not None:
+        getattr(response.events.add(), kind).revision = revision
+    return response
+
+
+def test_half_of_a_snapshot_never_answers():
+    replica = replica_of(lambda: 0.0)
+    replica.request()
+    replica.take(told(b"a"))
+    with pytest.raises(NotReady):
+        replica.held()
+    replica.take(told(revision=1, kind="snapshot_end"))
+    replica.fail(SidecarError("too late", reason="RESUME_EXPIRED"))
+    replica.request()
+    replica.take(told(b"b"))
+    assert set(replica.held()) == {b"a"}
+    replica.take(told(revision=9, kind="snapshot_end"))
+    assert set(replica.held()) == {b"b"}
+
+
+def test_a_mirror_is_as_old_as_the_sidecar_was_when_it_was_asked_not_when_that_came():
+    clock = Clock(100.0)
+    replica = replica_of(clock)
+    replica.request()
+    replica.take(told(revision=5, kind="snapshot_end"))
+    assert replica.staleness() is None, "nobody was asked yet"
+    state = pb.State(generation=1, revision=7, staleness_ms=500)
+    replica.answered(state, asked_at=100.0)
+    clock.now = 110.0
+    replica.take(told(revision=6))
+    assert replica.staleness() is None, "it has not come so far"
+    replica.take(told(revision=7))
+    assert replica.staleness() == 10.5
 
 
 async def run(course, network):

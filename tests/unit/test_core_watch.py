@@ -205,6 +205,38 @@ def test_what_a_follower_was_given_equals_the_table_at_every_mark(
     mirror.finish()
 
 
+@given(st.integers(0, 1 << 30))
+def test_positions_that_one_reader_told_are_good_at_another_that_read_in_another_order(seed):
+    """Values of the same keys in both partitions; tombstones only where no other one speaks."""
+    chance = random.Random(seed)
+
+    def record(partition, offset):
+        own = chance.random() < 0.4
+        key = b"%d/%d" % (partition, chance.randrange(3)) if own else b"%d" % chance.randrange(4)
+        value = None if own and chance.random() < 0.4 else b"%d-%d" % (partition, offset)
+        return Rec(offset, key, value, timestamp=chance.randrange(6))
+
+    records = [[record(number, offset) for offset in range(20)] for number in range(2)]
+
+    def read(log, ends):
+        at = [log.view.progress[number].position for number in range(2)]
+        turns = [number for number in range(2) for _ in range(at[number], ends[number])]
+        chance.shuffle(turns)
+        for number in turns:
+            log.read(number, records[number][log.view.progress[number].position])
+
+    ends = [chance.randint(0, 20) for _ in range(2)]
+    one, other = Log(), Log()
+    mirror = Mirror(one, Keys())
+    mirror.now()
+    read(one, ends)
+    mirror.finish()
+    read(other, [chance.randint(end, 20) for end in ends])
+    mirror.log = other
+    mirror.resume("positions")
+    mirror.finish()
+
+
 def changes_of(log, follower):
     """(revision, key, value or None) of all that waits."""
     events = follower.take(1000, PLENTY)
