@@ -7,7 +7,8 @@ as two. The words of each of the table's dicts are a sorted run, as in `ordered`
 
 Finding the text in a value takes long, so a run is built in steps while the table changes:
 within the dict that is looked at, `_seen` holds the keys that are in the run, because a change
-may come before the walk meets its key.
+may come before the walk meets its key. A run is of what is stored, also where that is hidden
+(the log's start has moved past it): the change that takes it out finds its words.
 
 What is found in a value is told from outside; a value in which nothing is found has no words.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable
 from .changes import SHARDS, Change
 from .model import VALUE, Entry
 from .ordered import page_of, prefix_end
+from .stored import entry_of
 from .table import Table
 
 __all__ = ["Index", "Texts", "word_range"]
@@ -54,7 +56,7 @@ class Index:
         self._texts = texts
         self._several = several
         self._runs: list[list[bytes]] = []
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[bytes, bytes]] = []
         self._seen: set[bytes] = set()
         table.observe(self)
 
@@ -108,12 +110,12 @@ class Index:
                 self._seen.clear()
                 return
             self._seen.clear()
-            self._pending = list(dict(self._table.shard_words(len(self._runs))))
+            self._pending = self._table.shard_words(len(self._runs))
             self._runs.append([])
         chunk, self._pending = self._pending[-_AT_ONCE:], self._pending[:-_AT_ONCE]
-        for key in chunk:
+        for key, stored in chunk:
             if key not in self._seen:
-                for word in self._words(key, self._table.get(key)):
+                for word in self._words(key, entry_of(stored)):
                     insort(self._runs[-1], word)
                 self._seen.add(key)
 

@@ -320,6 +320,12 @@ BUGS = {
         "core/index.py", "known = built or shard < last or key in self._seen", "known = True",
         ("unit/test_core_index.py", "in_step"),
     ),
+    "hidden-is-not-indexed": Bug(
+        "indexes", "what is hidden while an index is made takes another's words with it",
+        "core/index.py", "self._words(key, entry_of(stored))",
+        "self._words(key, self._table.get(key))",
+        ("unit/test_core_index.py", "hidden_only"),
+    ),
     "built-index-unbuilds": Bug(
         "indexes", "behind a change in the last dict an index takes itself for half built",
         "core/index.py", "if shard == last and not built:", "if shard == last:",

@@ -97,10 +97,15 @@ def test_it_is_in_step_with_its_table_whenever_that_changes(before, after, data)
     try:
         table, index = indexed(*before)
         changes = list(enumerate(after, len(before)))
-        while changes or not index.built:
+        while changes or not (index.built and table.swept):
             if changes and data.draw(st.booleans()):
                 number, pair = changes.pop(0)
                 table.apply([Rec(number, *pair)], ORIGIN)
+                if data.draw(st.sampled_from([False, False, True])):
+                    table.raise_floor(0, data.draw(st.integers(0, number)))
+            elif data.draw(st.sampled_from([False, False, True])):
+                for _ in table.sweep(1):
+                    pass
             else:
                 for _ in range(data.draw(st.sampled_from([1, 2, 60]))):
                     index.build_one()
@@ -109,6 +114,16 @@ def test_it_is_in_step_with_its_table_whenever_that_changes(before, after, data)
     for text in ("x", "y", "xy"):
         held = [key for key in table if text in texts_of(table.get(key)[VALUE])]
         assert found(index, text) == sorted(held)
+
+
+def test_what_is_hidden_only_while_it_is_built_takes_nothing_else_with_it():
+    first, second = keys_in(0, 2)
+    table, index = indexed((first, b"x"), (second, b"y"))
+    table.raise_floor(0, 1)  # the first one is gone, and not taken out yet
+    built(index)
+    for _ in table.sweep(10):
+        pass
+    assert (found(index, "x"), found(index, "y")) == ([], [second])
 
 
 @pytest.mark.parametrize("shard", [0, 1, SHARDS - 1])
