@@ -7,7 +7,8 @@ as two. The words of each of the table's dicts are a sorted run, as in `ordered`
 
 Finding the text in a value takes long, so a run is built in steps while the table changes:
 within the dict that is looked at, `_seen` holds the keys that are in the run, because a change
-may come before the walk meets its key.
+may come before the walk meets its key. A run is of what is stored, also where that is hidden
+(the log's start has moved past it): the change that takes it out finds its words.
 
 What is found in a value is told from outside; a value in which nothing is found has no words.
 """
@@ -55,7 +56,7 @@ class Index:
         self._texts = texts
         self._several = several
         self._runs: list[list[bytes]] = []
-        self._pending: list[bytes] = []
+        self._pending: list[tuple[bytes, bytes]] = []
         self._seen: set[bytes] = set()
         table.observe(self)
 
@@ -72,20 +73,23 @@ class Index:
         last = len(self._runs) - 1
         if shard > last:
             return
-        known = shard < last or self.built or key in self._seen
-        before = self._words(key, held and value_of(held)) if known else set()
-        after = self._words(key, stored and value_of(stored))
+        built = self.built
+        known = built or shard < last or key in self._seen
+        before = self._words(key, held) if known else set()
+        after = self._words(key, stored)
         run = self._runs[shard]
         for word in before - after:
             del run[bisect_left(run, word)]
         for word in after - before:
             insort(run, word)
-        if shard == last:
+        if shard == last and not built:
             self._seen.add(key)
 
-    def _words(self, key: bytes, value: bytes | None) -> set[bytes]:
-        found = () if value is None else self._texts(value)
-        return {_escaped(text) + _END + key for text in found}
+    def _words(self, key: bytes, stored: bytes | None) -> set[bytes]:
+        return set() if stored is None else self._words_of(key, value_of(stored))
+
+    def _words_of(self, key: bytes, value: bytes) -> set[bytes]:
+        return {_escaped(text) + _END + key for text in self._texts(value)}
 
     @property
     def memory_bytes(self) -> int:
@@ -108,13 +112,12 @@ class Index:
                 self._seen.clear()
                 return
             self._seen.clear()
-            self._pending = list(dict(self._table.shard_words(len(self._runs))))
+            self._pending = self._table.shard_words(len(self._runs))
             self._runs.append([])
         chunk, self._pending = self._pending[-_AT_ONCE:], self._pending[:-_AT_ONCE]
-        for key in chunk:
+        for key, stored in chunk:
             if key not in self._seen:
-                entry = self._table.get(key)
-                for word in self._words(key, entry and entry[VALUE]):
+                for word in self._words(key, stored):
                     insort(self._runs[-1], word)
                 self._seen.add(key)
 
@@ -130,4 +133,4 @@ class Index:
         """The entry has an earlier word from `start` on, by which it was found already."""
         if not self._several:
             return False
-        return any(start <= each < word for each in self._words(key, entry[VALUE]))
+        return any(start <= each < word for each in self._words_of(key, entry[VALUE]))

@@ -294,16 +294,11 @@ class Table:
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of a key; None: there is none."""
-        stored = self.stored(key)
-        return None if stored is None else entry_of(stored)
-
-    def stored(self, key: bytes) -> bytes | None:
-        """The same as it is stored."""
         stored = self._shards[hash(key) >> _SHIFT & _MASK].get(key)
         if self._partitions.unsettled or self._partitions.floors:
             stored = self._partitions.weigh(key, stored)
-            return None if stored is None or is_tombstone(stored) else stored
-        return stored
+            return None if stored is None or is_tombstone(stored) else entry_of(stored)
+        return None if stored is None else entry_of(stored)
 
     def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """The entries of several keys at one moment, in the order asked."""

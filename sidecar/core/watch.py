@@ -33,7 +33,10 @@ __all__ = ["Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
 
 
 class Expired(Exception):  # noqa: N818 (a point in time, not an error)
-    """The point to go on behind is no longer, or never was, in the log."""
+    """The point to go on behind is no longer, or never was, in the log.
+
+    Or more has come since than may wait: who was cut there would be cut there for ever.
+    """
 
 
 class Keys(NamedTuple):
@@ -189,7 +192,8 @@ class Watches:
         """Follow from behind a revision on.
 
         Raises:
-            Expired: the log does not go back so far, or the revision is yet to come.
+            Expired: the log does not go back so far, the revision is yet to come, or more has
+                come since than may wait.
         """
         if not self._past.since <= revision <= self.view.table.revision:
             raise Expired
@@ -199,10 +203,11 @@ class Watches:
         """Follow from positions on: by partition, the next offset to read.
 
         In which order partitions were read is no matter, save for keys that several of them
-        hold: of such a key that changed hands lately what it is now is told, behind the rest.
+        hold: of such a key that changed hands lately its last change is told in any case.
 
         Raises:
-            Expired: the log does not go back so far, or a position is yet to come.
+            Expired: the log does not go back so far, a position is yet to come, or more has
+                come since than may wait.
         """
         known = self.view.progress
         early = any(
@@ -212,17 +217,18 @@ class Watches:
                    for number, offset in positions.items())  # fmt: skip
         if early or late:
             raise Expired
-        crossing = self._past.crossing()
-        events = [e for e in self._past.events if e.key not in crossing and e.behind(positions)]
-        events += [self._now(each) for each in crossing.values()]
-        return self._resumed(events, wanted)
+        return self._resumed(self._behind(positions), wanted)
 
-    def _now(self, last: Event) -> Event:
-        """What a key is now that changed hands."""
-        cause = (last.at[0], self._position(last.at[0]))
-        stored = self.view.table.stored(last.key)
-        revision = self.view.table.revision
-        return last._replace(revision=revision, stored=stored, cause=cause, forms={})
+    def _behind(self, positions: Mapping[int, int]) -> Iterator[Event]:
+        """Those behind positions, each where it happened: a revision says what was told before."""
+        crossing = self._past.crossing()
+        for event in self._past.events:
+            last = crossing.get(event.key)
+            if last is event:
+                cause = (event.at[0], self._position(event.at[0]))
+                yield event._replace(cause=cause, forms={})
+            elif last is None and event.behind(positions):
+                yield event
 
     def _position(self, partition: int) -> int:
         return self.view.progress[partition].position
@@ -232,6 +238,8 @@ class Watches:
         for event in events:
             if wanted.keys.holds(event.key):
                 follower.put(event)
+        if follower.lagged:
+            raise Expired
         return self._add(follower)
 
     def walk(self, wanted: Wanted) -> tuple[Follower, "Walk"]:

@@ -208,7 +208,7 @@ class _Call:
             if start == "after":
                 return watches.follow_after(self._positions(watches.view), wanted), None
         except Expired:
-            why = "what came since is no longer kept, or is yet to come"
+            why = "what came since is no longer kept, is more than may wait, or is yet to come"
             raise expired(self._served, why) from None
         return watches.follow(wanted), None
 

@@ -1,9 +1,9 @@
 """The Python client's mirror, made only of what a Watch tells, is the table at every mark.
 
-A seeded course goes on meanwhile: values and tombstones in two partitions, the log's start moving,
-connections that are cut, frozen and slow, more changes at once than may wait, the table built
-anew, its topic created again. Whatever the table was is kept by generation and revision; each
-mark names both.
+A seeded course goes on meanwhile: values, tombstones and what a rule turns away in two partitions
+and more, the log's start moving, entries that grow too old, connections that are cut, frozen and
+slow, more changes at once than may wait, the table built anew, its topic created again. Whatever
+the table was is kept by generation and revision; each mark names both.
 """
 
 from __future__ import annotations
@@ -13,13 +13,25 @@ import random
 import time
 
 import pytest
-from component.rpc_support import GENERATION, INCARNATION, Rec, fold, fold_into, serving, view_of
-from kafka_cache_client import NotReady, _mirroring, connect, connect_async
-from kafka_cache_client._replica import Replica
+from component.rpc_support import (
+    GENERATION,
+    INCARNATION,
+    Clock,
+    Rec,
+    fold,
+    fold_into,
+    serving,
+    view_of,
+)
+from kafka_cache_client import NotReady, SidecarError, _mirroring, connect, connect_async
+from kafka_cache_client._pb import cache_pb2 as pb
+from kafka_cache_client._replica import Replica, Wanted
 from support.proxy import TcpProxy
 
 from sidecar.core.errors import Reason
-from sidecar.core.model import VALUE
+from sidecar.core.model import VALUE, LogBounds
+from sidecar.core.progress import Leader, Progress
+from sidecar.core.rule import Ruled
 from sidecar.core.served import Definition, Generation, Served, Source, Trouble
 
 KEYS = [b"%s/%d" % (area, number) for area in (b"eu", b"us") for number in range(8)]
@@ -52,12 +64,14 @@ class Course:
         self._keep()
 
     def _record(self):
-        partition = self.random.randrange(2)
+        partition = self.random.randrange(len(self._offsets))
         value = None if self.random.random() < 0.3 else b"%d" % self.random.randrange(10**6)
         value = value and value * self.random.choice([1, 1, 50])
-        offset = self._offsets[partition]
+        offset, key = self._offsets[partition], self.random.choice(KEYS)
         self._offsets[partition] += self.random.choice([1, 1, 3])
-        return partition, Rec(offset, self.random.choice(KEYS), value, offset)
+        if value is None and self.random.random() < 0.3:
+            return partition, Ruled(offset, offset, key, None, turned_away=True)
+        return partition, Rec(offset, key, value, offset)
 
     def values(self, prefix=b""):
         known = self.served.view.table
@@ -87,6 +101,16 @@ class Course:
         for _ in table.sweep(1000):
             pass
         self._keep()
+
+    async def age(self):
+        for key in self.random.sample(list(self.values()), len(self.values()) // 3):
+            self.served.view.table.expire(key)
+            self._keep()
+
+    async def grow(self):
+        number = len(self._offsets)
+        self.served.view.add(Progress(number, 0, 0, LogBounds(0, 0, 0), Leader(1, 5)))
+        self._offsets.append(0)
 
     async def rebuild(self):
         self.served.cut_off("its log was cut")
@@ -158,7 +182,7 @@ async def test_a_mirror_is_the_table_at_every_mark(seed, checked):
                         lambda m=mirror: repr((m, m.failure)),
                     )
                 assert told == course.values()
-                assert counted[0] > 20, "too few marks to tell"
+                assert counted[0] > 8, "too few marks to tell"
             finally:
                 await mirrors[b""].close()
                 await mirrors[b"eu/"].close()
@@ -176,9 +200,54 @@ def apply(told, change):
         told[change.key] = change.new.value
 
 
+def replica_of(clock):
+    return Replica(Wanted("users", b"", 0, 1.0, None), clock)
+
+
+def told(*events, revision=None, kind="progress"):
+    """What a watch tells: these keys, then a mark at a revision."""
+    response = pb.WatchResponse(generation=1, resume_token="token")
+    for key in events:
+        response.events.add().upsert.key = key
+    if revision is not None:
+        getattr(response.events.add(), kind).revision = revision
+    return response
+
+
+def test_half_of_a_snapshot_never_answers():
+    replica = replica_of(lambda: 0.0)
+    replica.request()
+    replica.take(told(b"a"))
+    with pytest.raises(NotReady):
+        replica.held()
+    replica.take(told(revision=1, kind="snapshot_end"))
+    replica.fail(SidecarError("too late", reason="RESUME_EXPIRED"))
+    replica.request()
+    replica.take(told(b"b"))
+    assert set(replica.held()) == {b"a"}
+    replica.take(told(revision=9, kind="snapshot_end"))
+    assert set(replica.held()) == {b"b"}
+
+
+def test_a_mirror_is_as_old_as_the_sidecar_was_when_it_was_asked_not_when_that_came():
+    clock = Clock(100.0)
+    replica = replica_of(clock)
+    replica.request()
+    replica.take(told(revision=5, kind="snapshot_end"))
+    assert replica.staleness() is None, "nobody was asked yet"
+    state = pb.State(generation=1, revision=7, staleness_ms=500)
+    replica.answered(state, asked_at=100.0)
+    clock.now = 110.0
+    replica.take(told(revision=6))
+    assert replica.staleness() is None, "it has not come so far"
+    replica.take(told(revision=7))
+    assert replica.staleness() == 10.5
+
+
 async def run(course, network):
     """The course, and what happens to the network meanwhile."""
-    steps = [course.write] * 12 + [course.burst, course.lose_the_start, course.rebuild]
+    rare = [course.burst, course.lose_the_start, course.age, course.grow, course.rebuild]
+    steps = [course.write] * 12 + rare
     faults = [network.cut, network.freeze, network.heal, lambda: network.slow(50_000)]
     for number in range(STEPS):
         await course.random.choice(steps)()

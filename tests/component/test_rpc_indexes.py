@@ -60,6 +60,23 @@ async def test_an_index_follows_its_table():
         assert (await listed(client, filter=chosen))[0] == [b"9"]
 
 
+async def test_a_scan_by_an_index_meets_what_kept_its_text_once():
+    served = users(*(b'{"city":"c%d"}' % (n % 3) for n in range(3000)))
+    seen, offset = [], 3000
+    async with serving(served) as client:
+        async for chunk in client.cache.Scan(pb.ScanRequest(filter=by("city", prefix="c"))):
+            seen += [record.key for record in chunk.records]
+            for number in range(0, 3000, 7):  # to another place, and back again
+                city = b'{"city":"c%d"}' % ((number + len(seen) // 1000) % 3)
+                fold(served, Rec(offset, b"%03d" % number, city))
+                offset += 1
+            for number in range(1, 3000, 7):  # to a value of the same text
+                fold(served, Rec(offset, b"%03d" % number, b'{"city":"c%d","x":1}' % (number % 3)))
+                offset += 1
+    kept = [b"%03d" % n for n in range(3000) if n % 7]
+    assert sorted(key for key in seen if key in set(kept)) == sorted(kept)
+
+
 async def test_a_page_token_belongs_to_its_index_and_its_generation():
     served = users(b'{"city":"a"}', b'{"city":"a"}')
     async with serving(served) as client:

@@ -16,16 +16,21 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import kafka_cache_client
 import pytest
 
 import sidecar
 
 TESTS = Path(__file__).parents[1]
+CLIENT = "kafka_cache_client/"
 FAILED = 1  # pytest's exit code: tests ran, and some failed
 
 
 class Bug(NamedTuple):
-    """What it breaks, in which invariant's words; `tests` is a file and a word of test names."""
+    """What it breaks, in which invariant's words; `tests` is a file and a word of test names.
+
+    `module` is below `sidecar`, or of the Python client.
+    """
 
     invariant: str
     what: str
@@ -128,6 +133,17 @@ BUGS = {
         "if False:",
         ("unit/test_core_watch.py", "no_longer_holds"),
     ),
+    "changed-hands-untold": Bug(
+        "I14", "of a key of several partitions only what is behind the positions is told",
+        "core/watch.py", "if last is event:", "if last is event and event.behind(positions):",
+        ("unit/test_core_watch.py", "in_another_order"),
+    ),
+    "cut-for-ever": Bug(
+        "I14", "a watch resumes where more waits than may wait, and is cut there, each time anew",
+        "core/watch.py", "if follower.lagged:\n            raise Expired",
+        "if False:\n            raise Expired",
+        ("component/test_watch_failures.py", "backlog_is_more"),
+    ),
     "progress-too-early": Bug(
         "I15", "positions are told while entries are hidden only",
         "rpc/sending.py", "if not view.table.swept:", "if False:",
@@ -215,6 +231,219 @@ BUGS = {
         "core/view.py", "if batch.again is None:", "if True:",
         ("component/test_reader_errors.py", "no_utf8"),
     ),
+    "key-prefix-ignored": Bug(
+        "rules", "keys without the table's prefix are taken",
+        "formats/rules.py", "return key if key.startswith(load.key_prefix) else None", "return key",
+        ("component/test_follower_rules.py", "from_the_bootstrap_on"),
+    ),
+    "path-ignored": Bug(
+        "rules", "a value in which the path finds nothing is taken",
+        "formats/rules.py", "if not matches(tree):", "if False:",
+        ("unit/test_formats_rules.py", "a_path_decides"),
+    ),
+    "true-is-one": Bug(
+        "rules", "true is taken for 1, as Python has it",
+        "formats/rules.py",
+        "return bool(found == wanted) and isinstance(found, bool) is isinstance(wanted, bool)",
+        "return bool(found == wanted)",
+        ("unit/test_formats_rules.py", "a_path_decides"),
+    ),
+    "projection-forgotten": Bug(
+        "rules", "the whole value is kept, whatever the projection",
+        "formats/rules.py", "return value if projected is None else json_of(projected(tree))",
+        "return value",
+        ("component/test_follower_rules.py", "from_the_bootstrap_on"),
+    ),
+    "undecodable-turned-away": Bug(
+        "rules", "what cannot be decoded is lost to a rule that looks inside",
+        "formats/rules.py", "if decoded.json is None:\n        return value",
+        "if decoded.json is None:\n        return None",
+        ("unit/test_formats_rules.py", "cannot_be_decoded_is_kept"),
+    ),
+    "turned-away-passed-over": Bug(
+        "rules", "a value that is turned away leaves what its key had",
+        "core/rule.py",
+        "yield Ruled(record.offset, record.timestamp, key, None, turned_away=True)",
+        "yield Ruled(record.offset, record.timestamp, None, None)",
+        ("component/test_follower_rules.py", "from_the_bootstrap_on"),
+    ),
+    "turned-away-for-a-tombstone": Bug(
+        "rules", "a value that is turned away is told as a tombstone of the topic's",
+        "core/stored.py", "return is_tombstone(stored) and bool(tail & _TURNED_AWAY)",
+        "return False",
+        ("component/test_rpc_watch.py", "told_with_its_cause"),
+    ),
+    "confirmed-without-the-rule": Bug(
+        "rules", "a log that is read once more is read as it is, not through the rule",
+        "follower/confirming.py", "self._rule = generation.plan.rule", "self._rule = None",
+        ("component/test_follower_rules.py", "read_once_more"),
+    ),
+    "schema-id-kept": Bug(
+        "rules", "keys keep the bytes of their schema's id",
+        "formats/keys.py", "return key[_PREFIX_BYTES:]", "return key",
+        ("unit/test_formats_rules.py", "without_its_schema_id"),
+    ),
+    "old-is-taken": Bug(
+        "expiry", "what was too old when it was read comes in",
+        "core/rule.py", "old = 0 <= record.timestamp < oldest", "old = False",
+        ("component/test_follower_rules.py", "grows_too_old"),
+    ),
+    "read-before-is-ageless": Bug(
+        "expiry", "what the bootstrap brought never grows too old",
+        "follower/aging.py", "for _ in expiry.walk(_SLICE):", "for _ in ():",
+        ("component/test_follower_rules.py", "grows_too_old"),
+    ),
+    "written-anew-expires": Bug(
+        "expiry", "an entry goes by the age of the record before its own",
+        "core/expiry.py", "if not 0 <= timestamp < oldest_ms:", "if entry is None:",
+        ("unit/test_core_expiry.py", "written_anew"),
+    ),
+    "expired-comes-back": Bug(
+        "expiry", "what another partition said of an expired key is believed again",
+        "core/table.py", "self._partitions.forget(key)\n", "pass\n",
+        ("unit/test_core_expiry.py", "nothing_older_comes_back"),
+    ),
+    "index-keeps-what-was-updated": Bug(
+        "indexes", "an entry is found by the text that it had before",
+        "core/index.py", "for word in before - after:",
+        "for word in () if new is not None else before:",
+        ("component/test_rpc_indexes.py", "follows_its_table"),
+    ),
+    "index-keeps-what-is-gone": Bug(
+        "indexes", "an entry that is gone leaves its words",
+        "core/index.py", "for word in before - after:",
+        "for word in before - after if new is not None else ():",
+        ("unit/test_core_index.py", "in_step"),
+    ),
+    "index-drops-another": Bug(
+        "indexes", "while an index is made, a change takes out a word that is not its own",
+        "core/index.py", "known = built or shard < last or key in self._seen", "known = True",
+        ("unit/test_core_index.py", "in_step"),
+    ),
+    "hidden-is-not-indexed": Bug(
+        "indexes", "what is hidden while an index is made takes another's words with it",
+        "core/index.py", "self._words(key, entry_of(stored))",
+        "self._words(key, self._table.get(key))",
+        ("unit/test_core_index.py", "hidden_only"),
+    ),
+    "built-index-unbuilds": Bug(
+        "indexes", "behind a change in the last dict an index takes itself for half built",
+        "core/index.py", "if shard == last and not built:", "if shard == last:",
+        ("unit/test_core_index.py", "once_built"),
+    ),
+    "equal-is-prefix": Bug(
+        "indexes", "what only begins with a text is found as equal to it",
+        "core/index.py", '(b"" if prefix else _END)', 'b""',
+        ("unit/test_core_index.py", "what_is_equal"),
+    ),
+    "texts-run-into-keys": Bug(
+        "indexes", "a zero byte in a text passes for its end",
+        "core/index.py", ".replace(_ZERO, _ESCAPED)", "",
+        ("unit/test_core_index.py", "zero_bytes"),
+    ),
+    "found-by-dict": Bug(
+        "indexes", "entries come in order within a dict of the table only",
+        "core/ordered.py", "return list(islice(merge(*parts), limit))",
+        "return list(islice((word for part in parts for word in part), limit))",
+        ("unit/test_core_index.py", "in_order_of"),
+    ),
+    "met-by-each-text": Bug(
+        "indexes", "an entry with several texts is met as often",
+        "core/index.py", "return any(start <= each < word", "return False and any(each < word",
+        ("component/test_rpc_indexes.py", "several_texts_is_met_once"),
+    ),
+    "swap-goes-back": Bug(
+        "succession", "the next generation answers before it has come as far",
+        "core/served.py", "return built.view.caught_up and not built.view.has_reached(before.view)",
+        "return False",
+        ("unit/test_core_served.py", "read_as_far"),
+    ),
+    "not-fed-meanwhile": Bug(
+        "succession", "the one that answers is fed no longer while the next is built",
+        "follower/succession.py", "if self.at_once or not self._served.ready:", "if True:",
+        ("component/test_follower_redefined.py", "followed_live"),
+    ),
+    "invalid-file-taken": Bug(
+        "succession", "what is wrong in a configuration's file is no reason to refuse it",
+        "app.py", "except (ConfigError, NotTaken) as error:", "except NotTaken as error:",
+        ("blackbox/test_reload.py", "with_a_mistake"),
+    ),
+    "decoded-by-place-only": Bug(
+        "formats", "a decoded value is kept without the offset: an error never heals",
+        "formats/decoded.py", "partition_of(entry[ORIGIN]), entry[OFFSET])",
+        "partition_of(entry[ORIGIN]), 0)",
+        ("component/test_rpc_lookups.py", "cannot_be_decoded"),
+    ),
+    "decoded-of-any-generation": Bug(
+        "formats", "a decoded value is kept without its generation",
+        "formats/decoded.py", "slot = (self._table, generation,", "slot = (self._table, 0,",
+        ("unit/test_formats.py", "another_generation"),
+    ),
+    "no-schema-for-good": Bug(
+        "formats", "that a schema is not here yet is kept as the value's error",
+        "formats/decoded.py", "if decoded.pending:", "if False:",
+        ("unit/test_formats_framed.py", "neither_kept_nor_counted"),
+    ),
+    "schema-not-asked-for": Bug(
+        "formats", "a schema's id that is met in the log wakes nobody",
+        "formats/framed.py", "            self.wanted()\n", "            pass\n",
+        ("unit/test_formats_framed.py", "noted_once_and_brought"),
+    ),
+    "deleted-row-shown": Bug(
+        "formats", "the event of a row's deletion is answered as the row before it",
+        "formats/debezium.py", 'json_of(tree.get("after"))',
+        'json_of(tree.get("after") or tree.get("before"))',
+        ("unit/test_formats_framed.py", "the_row_after_it"),
+    ),
+    "scan-repeats": Bug(
+        "ordered reads", "the last record of a chunk is the first of the next",
+        "rpc/ranges.py", 'return self.last + b"\\0" if self.more', "return self.last if self.more",
+        ("component/test_rpc_ranges.py", "exactly_once"),
+    ),
+    "scan-loses": Bug(
+        "ordered reads", "the record that did not fit is in no chunk",
+        "rpc/ranges.py", 'return self.found[filled - 1][0] + b"\\0"',
+        'return self.found[filled][0] + b"\\0"',
+        ("component/test_rpc_ranges.py", "near_a_mebibyte"),
+    ),
+    "overwritten-leaves-the-order": Bug(
+        "ordered reads", "a key that is written anew is in no page",
+        "core/ordered.py", "elif change.new is None:", "else:",
+        ("unit/test_core_ordered.py", "overwritten"),
+    ),
+    "scan-over-a-swap": Bug(
+        "ordered reads", "a scan goes on in another generation",
+        "rpc/ranges.py", "if served.view is not view:", "if False:",
+        ("component/test_rpc_ranges.py", "a_scan_meets_another_generation"),
+    ),
+    "pages-over-a-swap": Bug(
+        "ordered reads", "a page's token is good for another generation",
+        "rpc/tokens.py", "if made_for != generation:", "if False:",
+        ("component/test_rpc_ranges.py", "another_build"),
+    ),
+    "mirror-keeps-deleted": Bug(
+        "mirror", "a deletion is not applied",
+        "kafka_cache_client/_replica.py", "return self._put(event.deletion.key, None)", "return ()",
+        ("component/test_mirror.py", "at_every_mark"),
+    ),
+    "mirror-lays-over": Bug(
+        "mirror", "after a reset the snapshot is laid over what was there",
+        "kafka_cache_client/_replica.py", "self._building = {}",
+        "self._building = dict(self._last)",
+        ("component/test_mirror.py", "half_of_a_snapshot"),
+    ),
+    "mirror-answers-half": Bug(
+        "mirror", "half of a snapshot answers",
+        "kafka_cache_client/_replica.py", "self._building = {}",
+        "self._building = self.records = {}",
+        ("component/test_mirror.py", "half_of_a_snapshot"),
+    ),
+    "mirror-fresh-as-of-arrival": Bug(
+        "mirror", "it is fresh as of when a mark came, not of when the sidecar was asked",
+        "kafka_cache_client/_replica.py", "self.marks += 1\n        self._refresh()",
+        "self.marks += 1\n        self._fresh_as_of = self._clock()",
+        ("component/test_mirror.py", "as_old_as"),
+    ),
 }  # fmt: skip
 
 
@@ -222,9 +451,11 @@ BUGS = {
 @pytest.mark.parametrize("name", BUGS)
 def test_it_is_caught(name, tmp_path):
     bug = BUGS[name]
-    source = Path(sidecar.__file__).parent
-    shutil.copytree(source, tmp_path / "sidecar", ignore=shutil.ignore_patterns("__pycache__"))
-    module = tmp_path / "sidecar" / bug.module
+    package = kafka_cache_client if bug.module.startswith(CLIENT) else sidecar
+    source = Path(package.__file__).parent
+    copied = tmp_path / source.name
+    shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    module = copied / bug.module.removeprefix(CLIENT)
     text = module.read_text(encoding="utf-8")
     assert text.count(bug.sound) == 1, "the source has moved on: plant the bug where it is now"
     module.write_text(text.replace(bug.sound, bug.broken), encoding="utf-8")

@@ -7,6 +7,7 @@ from support.records import Rec
 from sidecar.core.changes import Why
 from sidecar.core.expiry import Expiry
 from sidecar.core.model import VALUE, origin_of
+from sidecar.core.rule import Ruled
 from sidecar.core.table import Table
 
 LIFE_MS = 600_000
@@ -65,6 +66,10 @@ def test_of_a_key_in_several_partitions_nothing_older_comes_back():
     assert aged(table, expiry, 1500) == 0
     assert table.get(b"a")[VALUE] == b"new"
     assert aged(table, expiry, 2001) == 1
+    assert table.get(b"a") is None
+    # nor with what is turned away at once, for it is too old itself
+    late = Ruled(1, 1900, b"a", None, turned_away=True)
+    table.apply([late], origin_of(0, 0))
     assert table.get(b"a") is None
 
 

@@ -1,11 +1,14 @@
 """An index: what it finds, in which order, and that it is in step with its table."""
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.records import Rec
 
 from sidecar.core import index as index_module
+from sidecar.core.changes import SHARDS, shard_of
 from sidecar.core.index import Index, word_range
 from sidecar.core.model import VALUE, origin_of
 from sidecar.core.table import Table
@@ -72,9 +75,15 @@ def test_words_are_ordered_as_their_texts_and_those_with_a_prefix_stand_together
         assert [texts[int(key)] for key in keys] == [t for t in ordered if t.startswith(prefix)]
 
 
+def keys_in(shard, number):
+    found = (key for key in map(b"%d".__mod__, count()) if shard_of(key) == shard)
+    return [next(found) for _ in range(number)]
+
+
 _changes = st.lists(
     st.tuples(
-        st.sampled_from([b"%d" % n for n in range(12)]),
+        # Several in one of the table's dicts: they meet while that is looked at.
+        st.sampled_from([*keys_in(0, 4), *keys_in(1, 4), *keys_in(SHARDS - 1, 4)]),
         st.sampled_from([None, b"", b"x", b"y", b"x,y", b"xy,x"]),
     ),
     max_size=60,
@@ -88,18 +97,44 @@ def test_it_is_in_step_with_its_table_whenever_that_changes(before, after, data)
     try:
         table, index = indexed(*before)
         changes = list(enumerate(after, len(before)))
-        while changes or not index.built:
+        while changes or not (index.built and table.swept):
             if changes and data.draw(st.booleans()):
                 number, pair = changes.pop(0)
                 table.apply([Rec(number, *pair)], ORIGIN)
+                if data.draw(st.sampled_from([False, False, True])):
+                    table.raise_floor(0, data.draw(st.integers(0, number)))
+            elif data.draw(st.sampled_from([False, False, True])):
+                for _ in table.sweep(1):
+                    pass
             else:
-                for _ in range(data.draw(st.integers(1, 40))):
+                for _ in range(data.draw(st.sampled_from([1, 2, 60]))):
                     index.build_one()
     finally:
         index_module._AT_ONCE = at_once
     for text in ("x", "y", "xy"):
         held = [key for key in table if text in texts_of(table.get(key)[VALUE])]
         assert found(index, text) == sorted(held)
+
+
+def test_what_is_hidden_only_while_it_is_built_takes_nothing_else_with_it():
+    first, second = keys_in(0, 2)
+    table, index = indexed((first, b"x"), (second, b"y"))
+    table.raise_floor(0, 1)  # the first one is gone, and not taken out yet
+    built(index)
+    for _ in table.sweep(10):
+        pass
+    assert (found(index, "x"), found(index, "y")) == ([], [second])
+
+
+@pytest.mark.parametrize("shard", [0, 1, SHARDS - 1])
+def test_once_built_it_stays_so_and_is_in_step_with_each_change_after_another(shard):
+    first, second = keys_in(shard, 2)
+    table, index = indexed((first, b"x"), (second, b"x"))
+    built(index)
+    table.apply([Rec(2, first, b"y")], ORIGIN)
+    assert index.built
+    table.apply([Rec(3, second, b"y")], ORIGIN)
+    assert (found(index, "x"), found(index, "y")) == ([], sorted([first, second]))
 
 
 def test_of_an_entry_with_several_words_the_first_in_the_range_is_its_place():

@@ -193,6 +193,19 @@ def test_a_generation_is_built_beside_one_that_answers_and_takes_its_place_when_
     assert served.bootstrap_ms() == 4000
 
 
+def test_what_is_fed_gives_its_place_only_to_one_that_has_read_as_far():
+    served = ready()
+    served.view.change(0, lambda known: known.advanced(5))
+    following = built(Progress(0, 4, 4))
+    served.begin(following, "definition")
+    assert served.gives_way(served.current)
+    assert not served.try_ready(201.0)
+    assert served.read(201.0).generation == 8
+    following.view.change(0, lambda known: known.advanced(5))
+    assert served.try_ready(202.0)
+    assert served.read(202.0).generation == 9
+
+
 def test_a_fault_gives_up_what_was_built_and_keeps_what_answers():
     served = ready()
     served.begin(built(Progress(0, 1, 4)))

@@ -12,6 +12,7 @@ from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
 from sidecar.core.progress import Progress
+from sidecar.core.rule import Ruled
 from sidecar.core.view import View
 from sidecar.core.watch import Expired, Keys, Wanted, Watches
 
@@ -22,7 +23,7 @@ PLENTY = 1 << 30
 
 
 class Log:
-    """A view with two partitions, written to at random."""
+    """A view of two partitions and later of three, to which all that can happens at random."""
 
     def __init__(self, seed=None, log_bytes=PLENTY):
         self.chance = random.Random(seed or 0)
@@ -35,32 +36,55 @@ class Log:
         while self.table.settle(10):
             pass
         self.watches = Watches(self.view, log_bytes)
+        self.forgets = log_bytes < PLENTY
 
     def write(self, key=None, value=None, partition=None, *, tombstone=False):
-        number = self.chance.randrange(2) if partition is None else partition
+        number = self.chance.randrange(len(self.next)) if partition is None else partition
         offset = self.next[number]
-        self.next[number] += self.chance.choice((1, 1, 3))
         key = self.chance.choice(KEYS) if key is None else key
         if value is None and not tombstone and self.chance.random() < 0.7:
             value = b"%d-%d" % (number, offset)
-        record = Rec(offset, key, value, timestamp=self.chance.randrange(5))
+        self.read(number, Rec(offset, key, value, timestamp=self.chance.randrange(5)))
+
+    def read(self, number, record):
+        """A record of a partition, behind which there may be a hole."""
+        self.next[number] += self.chance.choice((1, 1, 3))
         self.table.apply([record], origin_of(number, 0))
-        self.view.change(number, lambda known: known.advanced(offset + 1))
+        self.view.change(number, lambda known: known.advanced(record.offset + 1))
+
+    def turn_away(self):
+        """A record whose value is not for the table."""
+        number, key = self.chance.randrange(len(self.next)), self.chance.choice(KEYS)
+        offset, stamp = self.next[number], self.chance.randrange(5)
+        self.read(number, Ruled(offset, stamp, key, None, turned_away=True))
+
+    def grow(self):
+        if len(self.next) == 2:
+            self.view.add(Progress(2, 0, 0))
+            self.next.append(0)
 
     def fall(self):
-        number = self.chance.randrange(2)
+        number = self.chance.randrange(len(self.next))
         self.table.raise_floor(number, self.chance.randint(0, self.next[number]))
         for _ in self.table.sweep(3):
             pass
 
-    def lose(self):
+    def held(self):
+        """A key that the table holds, if it does any, and its partition."""
         held = [key for key in KEYS if self.table.get(key)]
-        if held:
-            key = self.chance.choice(held)
-            self.table.lose(key, partition_of(self.table.get(key)[ORIGIN]))
+        return [(key, partition_of(self.table.get(key)[ORIGIN])) for key in held[:1]]
+
+    def lose(self):
+        for key, partition in self.held():
+            self.table.lose(key, partition)
+
+    def age(self):
+        for key, _ in self.held():
+            self.table.expire(key)
 
     def something(self):
-        self.chance.choice([self.write] * 12 + [self.fall, self.lose])()
+        rare = [self.fall, self.lose, self.age, self.turn_away, self.turn_away, self.grow]
+        self.chance.choice([self.write] * 16 + rare)()
 
     def holds(self, keys):
         return {key: self.table.get(key) for key in self.table if keys.holds(key)}
@@ -72,11 +96,13 @@ class Mirror:
     def __init__(self, log, keys, *, latest=False, limit=PLENTY):
         self.log, self.wanted = log, Wanted(keys, latest, limit)
         self.held, self.walk, self.follower = {}, None, None
+        # The revision of the last change that it was given, or of the last mark.
+        self.given = None
         # What it held at the last mark, its revision, and its positions.
         self.marked = None
 
     def snapshot(self):
-        self.held = {}
+        self.held, self.given, self.marked = {}, None, None
         self.follower, self.walk = self.log.watches.walk(self.wanted)
 
     def now(self):
@@ -85,17 +111,39 @@ class Mirror:
         self.mark()
 
     def resume(self, by):
-        """Go on at the last mark: what was given since is lost."""
+        """Go on at the last mark: what was given since is lost.
+
+        By "token" it goes on behind the last change that it was given, and loses nothing.
+        """
         self.log.watches.leave(self.follower)
+        if by == "token":
+            self.follower = self.log.watches.follow_from(self.given, self.wanted)
+            return
         held, revision, positions = self.marked
-        self.held, self.walk = dict(held), None
         if by == "revision":
             self.follower = self.log.watches.follow_from(revision, self.wanted)
         else:
             self.follower = self.log.watches.follow_after(positions, self.wanted)
+        self.held, self.walk, self.given = dict(held), None, revision
+
+    def cut(self):
+        """Resume, or begin anew where that is refused."""
+        ways = ["revision", "positions"] if self.marked else []
+        if not (self.wanted.latest or self.walk or self.follower.lagged or self.given is None):
+            ways.append("token")
+        try:
+            self.resume(self.log.chance.choice(ways))
+        except (Expired, IndexError):
+            too_much = self.wanted.limit < PLENTY
+            assert not ways or self.log.forgets or too_much, "nothing was forgotten"
+            self.log.watches.leave(self.follower)
+            self.snapshot()
 
     def step(self):
-        """A step of the walk, or some events."""
+        """A step of the walk, or some events; a cut, where too much waited."""
+        if self.follower.lagged:
+            self.cut()
+            return
         if self.walk is not None and self.follower.walked < SHARDS:
             for key, entry in next(self.walk):
                 assert self.wanted.keys.holds(key)
@@ -112,6 +160,7 @@ class Mirror:
 
     def meet(self, event):
         assert self.wanted.keys.holds(event.key)
+        self.given = event.revision
         if event.entry is None:
             self.held.pop(event.key, None)
         else:
@@ -122,9 +171,10 @@ class Mirror:
         assert self.held == self.log.holds(self.wanted.keys)
         positions = {n: known.position for n, known in self.log.view.progress.items()}
         self.marked = dict(self.held), self.log.table.revision, positions
+        self.given = self.log.table.revision
 
     def finish(self):
-        while self.walk is not None and self.follower.walked < SHARDS:
+        while self.follower.lagged or (self.walk is not None and self.follower.walked < SHARDS):
             self.step()
         while not self.follower.empty:
             self.drain(2)
@@ -138,15 +188,52 @@ class Mirror:
     st.sampled_from(FILTERS),
     st.booleans(),
     st.sampled_from(["now", "snapshot"]),
+    st.sampled_from([PLENTY, 6000]),
+    st.sampled_from([PLENTY, 2000]),
 )
-def test_what_a_follower_was_given_equals_the_table_at_every_mark(seed, keys, latest, start):
-    log = Log(seed)
-    mirror = Mirror(log, keys, latest=latest)
+def test_what_a_follower_was_given_equals_the_table_at_every_mark(
+    seed, keys, latest, start, log_bytes, limit
+):
+    """Whatever happened to the table, wherever it was cut off, and whatever was forgotten."""
+    log = Log(seed, log_bytes)
+    mirror = Mirror(log, keys, latest=latest, limit=limit)
     getattr(mirror, start)()
     for _ in range(150):
         log.chance.choice([log.something, log.something, mirror.step, mirror.step])()
-        if mirror.marked and log.chance.random() < 0.05:
-            mirror.resume(log.chance.choice(["revision", "positions"]))
+        if log.chance.random() < 0.05:
+            mirror.cut()
+    mirror.finish()
+
+
+@given(st.integers(0, 1 << 30))
+def test_positions_that_one_reader_told_are_good_at_another_that_read_in_another_order(seed):
+    """Values of the same keys in both partitions; tombstones only where no other one speaks."""
+    chance = random.Random(seed)
+
+    def record(partition, offset):
+        own = chance.random() < 0.4
+        key = b"%d/%d" % (partition, chance.randrange(3)) if own else b"%d" % chance.randrange(4)
+        value = None if own and chance.random() < 0.4 else b"%d-%d" % (partition, offset)
+        return Rec(offset, key, value, timestamp=chance.randrange(6))
+
+    records = [[record(number, offset) for offset in range(20)] for number in range(2)]
+
+    def read(log, ends):
+        at = [log.view.progress[number].position for number in range(2)]
+        turns = [number for number in range(2) for _ in range(at[number], ends[number])]
+        chance.shuffle(turns)
+        for number in turns:
+            log.read(number, records[number][log.view.progress[number].position])
+
+    ends = [chance.randint(0, 20) for _ in range(2)]
+    one, other = Log(), Log()
+    mirror = Mirror(one, Keys())
+    mirror.now()
+    read(one, ends)
+    mirror.finish()
+    read(other, [chance.randint(end, 20) for end in ends])
+    mirror.log = other
+    mirror.resume("positions")
     mirror.finish()
 
 
@@ -283,6 +370,40 @@ def test_what_the_log_no_longer_holds_cannot_be_resumed():
     for by in ("revision", "positions"):
         with pytest.raises(Expired):
             mirror.resume(by)
+
+
+def test_one_that_was_cut_is_not_cut_at_the_same_point_for_ever():
+    log = Log()
+    mirror = Mirror(log, Keys(), limit=3000)
+    mirror.now()
+    for number in range(8):
+        log.write(b"key-%d" % number, b"x" * 500, 0)
+    assert mirror.follower.lagged
+    for by in ("revision", "positions"):
+        with pytest.raises(Expired):
+            mirror.resume(by)
+    assert len(log.watches) == 0
+    few = Mirror(log, Keys(b"key-7"), limit=3000)
+    few.marked = ({}, *mirror.marked[1:])
+    few.follower = mirror.follower
+    few.resume("revision")
+    few.finish()
+
+
+def test_a_token_from_the_middle_of_what_positions_brought_leaves_nothing_out():
+    log = Log()
+    log.write(b"k", b"of 0", 0)
+    log.write(b"k", None, 0, tombstone=True)
+    log.write(b"k", b"of 1", 1)
+    for number in range(3):
+        log.write(b"key-%d" % number, b"1", 0)
+    wanted = Wanted(Keys(), latest=False, limit=PLENTY)
+    first = log.watches.follow_after({}, wanted)
+    given = first.take(2, PLENTY)
+    rest = log.watches.follow_from(given[-1].revision, wanted).take(9, PLENTY)
+    told = {each.key: each.entry[VALUE] for each in given + rest}
+    assert told == {b"k": b"of 1"} | {b"key-%d" % number: b"1" for number in range(3)}
+    assert len(given + rest) == len(told)
 
 
 def test_what_is_yet_to_come_cannot_be_resumed():
