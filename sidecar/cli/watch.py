@@ -39,6 +39,7 @@ __all__ = ["dump", "watch"]
 
 _AGAIN_S = 1.0
 _ATTEMPTS = 3
+_LOG_APPEND_TIME = 2
 _CAUSES = ("", "tombstone", "log_start", "table_rule", "missed_tombstone")
 # Where going on behind the last token is what helps.
 _CUT = frozenset({"WATCH_LAGGED", "SHUTTING_DOWN", "TOO_MANY_WATCHES"})
@@ -351,9 +352,11 @@ def _dump_json(record: "Record") -> dict[str, Any]:
         "offset": record.offset,
         "timestamp_ms": record.timestamp_ms,
     }
+    if record.timestamp_type == _LOG_APPEND_TIME:
+        shown["timestamp_type"] = "LOG_APPEND_TIME"
     if record.headers:
         shown["headers"] = [
-            [header.key, json_bytes(header.value) if header.HasField("value") else None]
+            [json_bytes(header.key), json_bytes(header.value) if header.HasField("value") else None]
             for header in record.headers
         ]
     return shown
