@@ -21,6 +21,7 @@ from typing import NoReturn
 from . import __version__
 from .core.model import Fetched
 from .core.served import Served
+from .follower.dump import Dump, DumpFault
 from .follower.following import Following, boottime, kafka_settings
 from .kafka.errors import leaves_of
 from .kafka.examine import Examined
@@ -72,14 +73,20 @@ class Sidecar:
         config: what it serves.
         file: where that comes from; tables that are defined otherwise there are taken while it
             runs. None: nothing changes.
+        dumps: by table, what it is served from in the place of its topic; empty: all from these.
 
     Attributes:
         http_address: where probes and pages are served, once `serve` has begun.
     """
 
-    def __init__(self, config: Config, file: ConfigFile | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        file: ConfigFile | None = None,
+        dumps: Mapping[str, Dump] | None = None,
+    ) -> None:
         recorder, limit = Recorder(), config.limits.memory or container_limit()
-        self._following = Following(config, Budget(limit), recorder)
+        self._following = Following(config, Budget(limit), recorder, dumps)
         self._observed = Observed(
             tables=self.tables,
             recorder=recorder,
@@ -107,7 +114,7 @@ class Sidecar:
         """Serve until `stop` is set.
 
         Raises:
-            Ended: an address is in use, or the sidecar itself is at fault.
+            Ended: an address is in use, a dump cannot be served, or the sidecar itself is at fault.
         """
         gc.set_threshold(*_GC)
         server = self._server()
@@ -241,6 +248,10 @@ def _tls(config: Config) -> Tls | None:
 
 def _raise_faults(work: asyncio.Task[None]) -> None:
     error = None if work.cancelled() else work.exception()
-    if error is not None:
-        faults = ", ".join(map(repr, leaves_of(error)))
-        raise Ended(f"a fault of the sidecar itself: {faults}") from error
+    if error is None:
+        return
+    leaves = leaves_of(error)
+    if dumps := [leaf for leaf in leaves if isinstance(leaf, DumpFault)]:
+        raise Ended("; ".join(map(str, dumps)), usage=True) from error
+    faults = ", ".join(map(repr, leaves))
+    raise Ended(f"a fault of the sidecar itself: {faults}") from error

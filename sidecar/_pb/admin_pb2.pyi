@@ -102,7 +102,7 @@ class TableCounters(_message.Message):
     def __init__(self, records: _Optional[int] = ..., tombstones: _Optional[int] = ..., null_keys: _Optional[int] = ..., undecodable: _Optional[int] = ..., cross_partition_keys: _Optional[int] = ..., unchanged: _Optional[int] = ..., expired: _Optional[int] = ..., fetched_bytes: _Optional[int] = ..., skipped_batches: _Optional[int] = ..., missed_tombstones: _Optional[int] = ..., turned_away: _Optional[int] = ..., aged: _Optional[int] = ...) -> None: ...
 
 class TableInfo(_message.Message):
-    __slots__ = ("name", "topic", "state", "reason", "cluster_id", "topic_id", "incarnation", "generation", "entries", "payload_bytes", "memory_bytes", "partitions", "counters", "staleness_ms", "bootstrap_ms", "eta_ms", "next_partitions", "generations", "format", "indexes", "cleanup_policy", "delete_retention_ms", "definition_hash", "required")
+    __slots__ = ("name", "topic", "state", "reason", "cluster_id", "topic_id", "incarnation", "generation", "entries", "payload_bytes", "memory_bytes", "partitions", "counters", "staleness_ms", "bootstrap_ms", "eta_ms", "next_partitions", "generations", "format", "indexes", "cleanup_policy", "delete_retention_ms", "definition_hash", "required", "dump")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,7 @@ class TableInfo(_message.Message):
     DELETE_RETENTION_MS_FIELD_NUMBER: _ClassVar[int]
     DEFINITION_HASH_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    DUMP_FIELD_NUMBER: _ClassVar[int]
     name: str
     topic: str
     state: TableState
@@ -151,7 +152,8 @@ class TableInfo(_message.Message):
     delete_retention_ms: int
     definition_hash: str
     required: bool
-    def __init__(self, name: _Optional[str] = ..., topic: _Optional[str] = ..., state: _Optional[_Union[TableState, str]] = ..., reason: _Optional[str] = ..., cluster_id: _Optional[str] = ..., topic_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., generation: _Optional[int] = ..., entries: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionInfo, _Mapping]]] = ..., counters: _Optional[_Union[TableCounters, _Mapping]] = ..., staleness_ms: _Optional[int] = ..., bootstrap_ms: _Optional[int] = ..., eta_ms: _Optional[int] = ..., next_partitions: _Optional[_Iterable[_Union[PartitionInfo, _Mapping]]] = ..., generations: _Optional[int] = ..., format: _Optional[str] = ..., indexes: _Optional[_Iterable[str]] = ..., cleanup_policy: _Optional[str] = ..., delete_retention_ms: _Optional[int] = ..., definition_hash: _Optional[str] = ..., required: bool = ...) -> None: ...
+    dump: str
+    def __init__(self, name: _Optional[str] = ..., topic: _Optional[str] = ..., state: _Optional[_Union[TableState, str]] = ..., reason: _Optional[str] = ..., cluster_id: _Optional[str] = ..., topic_id: _Optional[str] = ..., incarnation: _Optional[int] = ..., generation: _Optional[int] = ..., entries: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., partitions: _Optional[_Iterable[_Union[PartitionInfo, _Mapping]]] = ..., counters: _Optional[_Union[TableCounters, _Mapping]] = ..., staleness_ms: _Optional[int] = ..., bootstrap_ms: _Optional[int] = ..., eta_ms: _Optional[int] = ..., next_partitions: _Optional[_Iterable[_Union[PartitionInfo, _Mapping]]] = ..., generations: _Optional[int] = ..., format: _Optional[str] = ..., indexes: _Optional[_Iterable[str]] = ..., cleanup_policy: _Optional[str] = ..., delete_retention_ms: _Optional[int] = ..., definition_hash: _Optional[str] = ..., required: bool = ..., dump: _Optional[str] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

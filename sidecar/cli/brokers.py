@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .failure import USAGE, Failed
+from .text import escaped_text
 
 if TYPE_CHECKING:
+    from .._pb.admin_pb2 import TableInfo
     from ..ops.config import Config
     from ..rpc.client import Client
 
-__all__ = ["broker_options", "brokers_of", "served_config"]
+__all__ = ["broker_options", "brokers_of", "check_has_topic", "served_config"]
 
 
 def broker_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +42,21 @@ def served_config(client: "Client") -> dict[str, Any]:
     import yaml
 
     return yaml.safe_load(client.server_info().config_yaml) or {}
+
+
+def check_has_topic(table: "TableInfo", path: Path | None, servers: str | None) -> None:
+    """A table that is served from a dump has no topic, unless one is given.
+
+    Raises:
+        Failed: so it is.
+    """
+    if table.dump and path is None and servers is None:
+        raise Failed(
+            f"table {escaped_text(table.name)} is served from the dump {escaped_text(table.dump)}: "
+            "the sidecar has no topic to look at; name the brokers of one with --bootstrap-servers "
+            "or --config",
+            USAGE,
+        )
 
 
 def brokers_of(

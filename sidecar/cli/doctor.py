@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from .brokers import broker_options, brokers_of, served_config
+from .brokers import broker_options, brokers_of, check_has_topic, served_config
 from .failure import ABSENT, CANNOT_CONNECT
 from .findings import FAIL, OK, WARN, Finding, findings
 from .options import Connection, connected, output_option, table_option
@@ -103,6 +103,8 @@ def _facts_of_sidecar(
     with connection.open() as client:
         server, served = client.server_info(), served_config(client)
         known = [client.table(table)] if table else list(client.tables())
+    for one in known:
+        check_has_topic(one, path, servers)
     config = brokers_of(served, path, servers, {one.name: one.topic for one in known})
     examined = _examine(config, [one.topic for one in known], connection.timeout)
     return server, [

@@ -14,7 +14,7 @@ from ..core.counters import Counters
 from ..core.model import Fetched
 from ..core.rule import Rule
 from ..core.served import Definition
-from .brokers import brokers_of, served_config
+from .brokers import brokers_of, check_has_topic, served_config
 from .failure import CANNOT_CONNECT, NOT_READY, SERVER_ERROR, Failed
 from .progress import ReadingProgress
 from .text import escaped_text
@@ -106,6 +106,7 @@ def subject_of(
     from ..follower.following import rule_of
 
     known = client.table(table)
+    check_has_topic(known, path, servers)
     served = served_config(client)
     topic = topic or known.topic
     settings = served.get("tables", {}).get(known.name, {})

@@ -6,6 +6,10 @@ SIGTERM and Ctrl-C end it with exit code 0 at any moment; while it is still impo
 
 On a terminal a line shows how far each bootstrap has come; logs go to stderr as events
 either way.
+
+With --from it serves dumps in the place of topics, for tests of apps. A table is what the
+configuration says of it, so that a test can have that of production; what this does not name is
+what the dump's first line says. Everything about brokers is left aside, secrets too.
 """
 
 import io
@@ -19,6 +23,7 @@ import click
 from .failure import SERVER_ERROR, USAGE, Failed
 
 if TYPE_CHECKING:
+    from ..follower.dump import Dump
     from ..ops.config import Config
     from ..ops.configfile import ConfigFile
 
@@ -38,7 +43,8 @@ def _table(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...])
 
 
 @click.command(
-    epilog="Example: sidecar serve --bootstrap-servers localhost:9092 --table users=users",
+    epilog="Example: sidecar serve --bootstrap-servers localhost:9092 --table users=users    |    "
+    "sidecar serve --from users.jsonl",
     short_help="Run the sidecar.",
 )
 @click.option("--config", "path", type=click.Path(dir_okay=False), help="YAML file of settings.")
@@ -50,6 +56,13 @@ def _table(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...])
     multiple=True,
     callback=_table,
     help="A table and the topic that feeds it; may be given several times.",
+)
+@click.option(
+    "--from",
+    "given_dumps",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    help="Serve what `sidecar dump -f FILE` wrote, with no Kafka; may be given several times.",
 )
 @click.option(
     "--listen",
@@ -78,6 +91,7 @@ def serve(
     path: str | None,
     bootstrap_servers: str | None,
     tables: dict[str, Any],
+    given_dumps: tuple[str, ...],
     listen: tuple[str, ...],
     http: str | None,
     log_format: str,
@@ -89,18 +103,28 @@ def serve(
     for kafka: bootstrap.servers), then the flags. `sidecar config schema` describes them.
     When the file changes, or at SIGHUP, tables that are defined otherwise are read anew, and
     take the place of the old ones when they are ready; a file with a mistake changes nothing.
+
+    With --from a table is exactly what was dumped, as NAME or as it was called, and stays so; a
+    table of the configuration that no dump is given for is a mistake.
     """
     from ..ops import logs
     from ..ops.config import ConfigError, notes
     from ..ops.configfile import ConfigFile
 
+    if given_dumps and (bootstrap_servers is not None or tables):
+        raise click.UsageError("--from is without --bootstrap-servers and --table")
+    dumps = _dumps(given_dumps)
     flags = {
         "kafka": {"bootstrap.servers": bootstrap_servers},
         "tables": tables,
         "listen": listen,
         "http": http,
     }
-    file = ConfigFile(path, os.environ, flags)
+    said = {
+        name: {"topic": dump.topic, "format": dump.format, "headers": True}
+        for name, dump in dumps.items()
+    }
+    file = ConfigFile(path, os.environ, flags, said)
     try:
         config = file.load()
     except ConfigError as error:
@@ -109,7 +133,41 @@ def serve(
     logs.configure(log_level, "json" if log_format == "json" else "text", cast("TextIO", screen))
     for note in notes(config):
         click.echo(f"note: {note}", err=True)
-    run(config, screen, file)
+    run(config, screen, file, dumps)
+
+
+def _dumps(given: tuple[str, ...]) -> "dict[str, Dump]":
+    """The dumps to be served, by table."""
+    if not given:
+        return {}
+    from ..follower.dump import DumpFault, open_dump
+
+    dumps: dict[str, Dump] = {}
+    for text in given:
+        name, path = _name_and_path(text)
+        try:
+            dump = open_dump(path)
+        except DumpFault as fault:
+            raise Failed(str(fault), USAGE) from fault
+        name = name or dump.table
+        if name in dumps:
+            raise click.UsageError(
+                f"--from: {dumps[name].path} and {path} are both of table {name!r}; NAME=FILE "
+                "serves one under another name"
+            )
+        dumps[name] = dump
+    return dumps
+
+
+def _name_and_path(text: str) -> tuple[str, str]:
+    """The name is empty where none is given; a path may have an equals sign of its own."""
+    from ..ops.settings import legal_name
+
+    name, equals, path = text.partition("=")
+    try:
+        return (legal_name(name), path) if equals else ("", text)
+    except ValueError:
+        return "", text
 
 
 class Screen(io.TextIOBase):
@@ -139,13 +197,18 @@ class Screen(io.TextIOBase):
         self._line = line
 
 
-def run(config: "Config", screen: Screen, file: "ConfigFile | None" = None) -> None:
+def run(
+    config: "Config",
+    screen: Screen,
+    file: "ConfigFile | None" = None,
+    dumps: "dict[str, Dump] | None" = None,
+) -> None:
     """Serve a configuration in this process until a signal stops it.
 
     SIGHUP has its file read again, which is also done when that has changed.
 
     Raises:
-        Failed: an address is in use, or the sidecar itself is at fault.
+        Failed: an address is in use, a dump cannot be served, or the sidecar itself is at fault.
     """
     import asyncio
 
@@ -159,7 +222,7 @@ def run(config: "Config", screen: Screen, file: "ConfigFile | None" = None) -> N
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        sidecar = Sidecar(config, file)
+        sidecar = Sidecar(config, file, dumps)
         if file is not None:
             loop.add_signal_handler(signal.SIGHUP, sidecar.reload)
         showing = asyncio.create_task(show_bootstrap(sidecar, screen))

@@ -224,6 +224,8 @@ def _show(known: "Sequence[TableInfo]") -> None:
             f"{paint(escaped_text(table.name), 'bold')}  {paint_state(state)}{optional}  "
             f"{count(table.entries)} entries, staleness {staleness(table)}"
         )
+        if table.dump:
+            line(f"  from: the dump {escaped_text(table.dump)}, and no topic")
         if state == "LIVE":
             continue
         left = f", about {duration(table.eta_ms)} left" if table.HasField("eta_ms") else ""
@@ -238,7 +240,7 @@ def advice(table: "TableInfo") -> list[str]:
     waits = sorted({one.wait for one in table.partitions if one.wait in _ADVICE_BY_WAIT})
     if waits:
         return [_ADVICE_BY_WAIT[one] for one in waits]
-    if state == "BOOTSTRAPPING" and not table.partitions:
+    if state == "BOOTSTRAPPING" and not table.partitions and not table.dump:
         return [_ADVICE_BEFORE_READING]
     if state == "REPLACED" and table.next_partitions:
         return ["give it time: the topic that has its name now is being read"]

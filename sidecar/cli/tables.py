@@ -127,18 +127,11 @@ def _row(table: "TableInfo") -> tuple[str, ...]:
 
 def _pairs(table: "TableInfo") -> list[tuple[str, str]]:
     counted = table.counters
-    retention = table.HasField("delete_retention_ms")
     return [
         ("table", paint(escaped_text(table.name), "bold")),
         ("state", paint_state(STATES[table.state])),
         ("reason", escaped_text(table.reason) or "-"),
-        ("topic", f"{escaped_text(table.topic)} (id {table.topic_id or 'not known yet'})"),
-        ("cluster", escaped_text(table.cluster_id) or "not known"),
-        ("cleanup policy", table.cleanup_policy or "not known"),
-        (
-            "delete retention",
-            duration(table.delete_retention_ms) if retention else "not known",
-        ),
+        *_source(table),
         ("format", table.format or "bytes"),
         ("indexes", ", ".join(map(escaped_text, table.indexes)) or "none"),
         ("required", "yes" if table.required else "no"),
@@ -161,6 +154,21 @@ def _pairs(table: "TableInfo") -> list[tuple[str, str]]:
         ("incarnation", str(table.incarnation)),
         ("generation", f"{table.generation} (number {table.generations} since the start)"),
         ("definition", table.definition_hash),
+    ]
+
+
+def _source(table: "TableInfo") -> list[tuple[str, str]]:
+    """Where it is read from."""
+    topic = escaped_text(table.topic)
+    if table.dump:
+        return [("dump", escaped_text(table.dump)), ("of topic", f"{topic}, which is not read")]
+    retention = table.HasField("delete_retention_ms")
+    kept = duration(table.delete_retention_ms) if retention else "not known"
+    return [
+        ("topic", f"{topic} (id {table.topic_id or 'not known yet'})"),
+        ("cluster", escaped_text(table.cluster_id) or "not known"),
+        ("cleanup policy", table.cleanup_policy or "not known"),
+        ("delete retention", kept),
     ]
 
 

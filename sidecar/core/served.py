@@ -70,6 +70,7 @@ class Definition:
         isolation: read_committed or read_uncommitted.
         load: which records it takes, and how much of each.
         indexes: by which JSON paths entries are found, each with its name.
+        dump: the file that stands for the topic; empty: the topic itself does.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Definition:
     isolation: str = "read_committed"
     load: Load = field(default_factory=Load)
     indexes: tuple[tuple[str, str], ...] = ()
+    dump: str = ""
 
     def same_table(self, other: "Definition") -> bool:
         """Whether what was read for the one is what would be read for the other."""

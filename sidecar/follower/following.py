@@ -6,6 +6,8 @@ that embeds the tables reads them as they are.
 
 import asyncio
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +23,8 @@ from ..ops.config import Config, RegistrySettings, TableSettings
 from ..ops.configfile import check_reload
 from ..ops.memory import Budget
 from ..ops.recorder import Recorder
+from .dump import Dump
+from .dumped import Dumped
 from .follower import Follower
 from .setting import Bell, Policy, Rebuild, Setting
 
@@ -46,6 +50,7 @@ class Following:
         config: which, and how to reach their topics.
         budget: of memory, for the whole process.
         recorder: told of each broker error, and of what the schema registry lacks.
+        dumps: by table, what it is fed from in the place of its topic; for all tables, or none.
 
     Attributes:
         tables: by name; which there are does not change.
@@ -54,9 +59,19 @@ class Following:
         registry: brings the schemas that values name; None: there is none.
     """
 
-    def __init__(self, config: Config, budget: Budget, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        config: Config,
+        budget: Budget,
+        recorder: Recorder,
+        dumps: Mapping[str, Dump] | None = None,
+    ) -> None:
+        dumps = dumps or {}
         self.config = config
-        self.tables = {one.name: Served(one) for one in config.definitions()}
+        self.tables = {
+            one.name: Served(replace(one, dump=dumps[one.name].name) if dumps else one)
+            for one in config.definitions()
+        }
         self.changed = Bell()
         self.registry: _Registry | None = None
         schemas = Schemas()
@@ -66,26 +81,29 @@ class Following:
             settings = _registry_settings(config.schema_registry)
             self.registry = Registry(settings, schemas, boottime, recorder.registry)
         self._cluster = Cluster(kafka_settings(config), boottime)
-        self._followers = {
-            name: Follower(
-                Setting(
-                    served=served,
-                    cluster=self._cluster,
-                    clock=boottime,
-                    changed=self.changed,
-                    count_error=recorder.broker_error,
-                    policy=_policy(config.tables[name]),
-                    budget=budget,
-                    plan_of=partial(plan_of, schemas=schemas, registry=self.registry),
-                )
+        settings = {
+            name: Setting(
+                served=served,
+                cluster=self._cluster,
+                clock=boottime,
+                changed=self.changed,
+                count_error=recorder.broker_error,
+                policy=_policy(config.tables[name]),
+                budget=budget,
+                plan_of=partial(plan_of, schemas=schemas, registry=self.registry),
             )
             for name, served in self.tables.items()
+        }
+        self._followers: dict[str, Follower | Dumped] = {
+            name: Dumped(setting, dumps[name]) if dumps else Follower(setting)
+            for name, setting in settings.items()
         }
 
     async def run(self) -> NoReturn:
         """Follow them all until cancelled.
 
         Raises (in an ExceptionGroup):
+            DumpFault: a dump cannot be served.
             Exception: a bug of ours, after three tries to begin anew.
         """
         async with asyncio.TaskGroup() as tasks:
@@ -102,7 +120,7 @@ class Following:
             NotTaken: something else is other than it was.
         """
         check_reload(self.config, config)
-        before, self.config = self.config, config
+        before = self.config
         known = {one.name: one for one in before.definitions()}
         changed = [
             one
@@ -112,6 +130,7 @@ class Following:
         for definition in changed:
             policy = _policy(config.tables[definition.name])
             self._followers[definition.name].redefine(definition, policy)
+        self.config = config
         return [definition.name for definition in changed]
 
     def end(self) -> None:

@@ -30,6 +30,7 @@ from .sources import (
     SettingPath,
     dotted,
     environment_name,
+    from_dumps,
     from_environment,
     from_file,
     from_flags,
@@ -62,28 +63,39 @@ _LONGEST_SHOWN: Final = 200
 _LONGEST_SECRET: Final = 64 * 1024
 
 
-def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Config:
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    dumps: Mapping[str, Any] | None = None,
+) -> Config:
     """The effective configuration.
 
     Args:
         path: of the YAML file; None: there is none.
         environ: variables; those that begin with SIDECAR_ are settings.
         flags: a tree as the file's, of what the command line gave.
+        dumps: by table, what the dump that it is served from says of it, as the file would: which
+            holds if the file has no such table. No broker is needed then. None: there are none.
 
     Raises:
         ConfigError: with every problem.
     """
     file = from_file(path) if path is not None else from_flags({})
     flagged = from_flags(flags)
-    tables = {path[1]: None for path in (*file.given, *flagged.given) if path[0] == "tables"}
+    own = _tables_of(file.given)
+    dumped = from_dumps({name: said for name, said in (dumps or {}).items() if name not in own})
+    tables = own | _tables_of(flagged.given) | _tables_of(dumped.given)
     environment = from_environment(environ, tables)
-    given = _merged(file.given, environment.given, flagged.given)
-    problems = [*file.problems, *environment.problems, *flagged.problems]
+    given = _merged(dumped.given, file.given, environment.given, flagged.given)
+    if dumps:
+        given = {path: one for path, one in given.items() if not _reaches_brokers(path)}
+    problems = [*file.problems, *environment.problems, *flagged.problems, *dumped.problems]
     problems += _take_secret_files(given)
     config, wrong = _validate(given)
     problems += wrong
     known = [problem.path for problem in problems]
-    for problem in _check_together(config):
+    for problem in (*_check_source(config, dumps), *_check_together(config)):
         if not any(_concerns(path, problem.path) for path in known):
             problems.append(_with_origin(problem, given))
     if problems:
@@ -138,6 +150,16 @@ def _merged(*sources: Mapping[SettingPath, Given]) -> dict[SettingPath, Given]:
             if not (given.implied and path in merged):
                 merged[path] = given
     return merged
+
+
+def _tables_of(given: Mapping[SettingPath, Given]) -> dict[str, None]:
+    """The tables that a source names."""
+    return {path[1]: None for path in given if path[0] == "tables"}
+
+
+def _reaches_brokers(path: SettingPath) -> bool:
+    """A setting of which nothing is needed where no broker is asked."""
+    return path[0] == "kafka" and path[1] != "isolation.level"
 
 
 def _nested(given: Mapping[SettingPath, Given]) -> dict[str, Any]:
@@ -268,10 +290,23 @@ def _check_table(path: str, table: TableSettings) -> Iterator[Problem]:
             )
 
 
+def _check_source(config: Config, dumps: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """Every table can be read from somewhere."""
+    if not dumps:
+        if not config.kafka.bootstrap:
+            yield Problem("kafka.bootstrap.servers", "expected host:port of a broker, got nothing")
+        return
+    for name in config.tables:
+        if name not in dumps:
+            yield Problem(
+                f"tables.{name}",
+                f"expected a dump for each table, got none for this: --from {name}=FILE, or leave "
+                "the table out",
+            )
+
+
 def _check_together(config: Config) -> Iterator[Problem]:
     """What settings need of each other."""
-    if not config.kafka.bootstrap:
-        yield Problem("kafka.bootstrap.servers", "expected host:port of a broker, got nothing")
     if not config.tables:
         yield Problem("tables", "expected at least one table, got none")
     yield from _check_login(config)

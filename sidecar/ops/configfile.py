@@ -21,14 +21,20 @@ class ConfigFile:
         path: of the file; None: there is none, so nothing changes.
         environ: variables, as `config.load` takes them.
         flags: the same.
+        dumps: the same.
     """
 
     def __init__(
-        self, path: str | None, environ: Mapping[str, str], flags: Mapping[str, Any]
+        self,
+        path: str | None,
+        environ: Mapping[str, str],
+        flags: Mapping[str, Any],
+        dumps: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = path
         self._environ = dict(environ)
         self._flags = flags
+        self._dumps = dumps
         self._seen = self._text()
 
     def load(self) -> Config:
@@ -38,7 +44,7 @@ class ConfigFile:
             ConfigError: it cannot be used; the message names each setting.
         """
         self._seen = self._text()
-        return load(self._path, self._environ, self._flags)
+        return load(self._path, self._environ, self._flags, self._dumps)
 
     def changed(self) -> bool:
         """The file is not as it was when it was last loaded."""

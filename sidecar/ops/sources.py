@@ -40,6 +40,7 @@ __all__ = [
     "Source",
     "dotted",
     "environment_name",
+    "from_dumps",
     "from_environment",
     "from_file",
     "from_flags",
@@ -137,6 +138,13 @@ def from_flags(flags: Mapping[str, Any]) -> Source:
     """What the flags give: a tree as the file's; None and empty sequences were not given."""
     walk = _Walk()
     walk.root(_flag_node(flags, ""))
+    return Source(walk.given, walk.problems)
+
+
+def from_dumps(dumps: Mapping[str, Any]) -> Source:
+    """What the first lines of dumps say of their tables: a tree as the file's `tables`."""
+    walk = _Walk()
+    walk.root(Node({"tables": _flag_node(dumps, "--from")}, "--from", None))
     return Source(walk.given, walk.problems)
 
 

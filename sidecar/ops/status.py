@@ -71,6 +71,7 @@ def table_status(served: Served, now: float) -> dict[str, Any]:
     return {
         "name": definition.name,
         "topic": definition.topic,
+        "dump": definition.dump,
         "state": table.state(now).name,
         "reason": table.reason(now),
         "required": definition.required,

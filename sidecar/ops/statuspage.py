@@ -62,6 +62,7 @@ def _table(table: Mapping[str, Any]) -> str:
     bar = "" if table["bootstrap_ms"] else _bar(offsets["done"], offsets["total"], table["name"])
     facts = {
         "topic": table["topic"],
+        "from the dump": table["dump"],
         "entries": _number(table["entries"]),
         "payload": _size(table["payload_bytes"]),
         "memory, about": _size(table["memory_bytes"]),
@@ -95,7 +96,7 @@ def _partitions(partitions: list[Mapping[str, Any]]) -> str:
 def _partition(partition: Mapping[str, Any]) -> str:
     numbers = (
         str(partition["partition"]),
-        str(partition["leader"]),
+        "none" if partition["leader"] < 0 else str(partition["leader"]),
         _number(partition["position"]),
         _number(partition["target"]),
         _number(partition["high_watermark"]),

@@ -34,6 +34,7 @@ def table_info(served: Served, now: float, undecodable: int) -> pb.TableInfo:
         definition_hash=definition.hash,
         indexes=[name for name, _ in definition.indexes],
         required=definition.required,
+        dump=definition.dump,
     )
     if served.source is not None:
         info.cluster_id = served.source.cluster_id

@@ -8,6 +8,7 @@ import subprocess
 from typing import Self
 
 import pytest
+from support.batches import Rec
 from support.serving import SIDECAR, Serving, environment, run
 
 AT_MS = 1_700_000_000_123
@@ -118,6 +119,17 @@ def test_a_dump_is_the_table_with_what_it_is(sidecar, tmp_path):
     assert sidecar.run("dump").stdout == path.read_text()
     assert len(sidecar.run("dump", "--prefix", "a").stdout.splitlines()) == 3
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+def test_a_dump_has_headers_and_says_where_the_broker_set_the_timestamp(fake, part, tmp_path):
+    headers = [(b"h\xff", b"\xfe"), (b"h", None), (b"h", b"v")]
+    part.write([Rec(b"a", b"1", headers)], timestamp_ms=AT_MS, append_time=True)
+    given = ("--bootstrap-servers", fake.bootstrap_servers, "--table", "users")
+    with Serving(tmp_path, *given, SIDECAR_TABLES__USERS__HEADERS="true") as sidecar:
+        sidecar.until_ready()
+        _, record, _ = map(json.loads, sidecar.run("dump").stdout.splitlines())
+    assert record["timestamp_type"] == "LOG_APPEND_TIME"
+    assert record["headers"] == [[{"base64": "aP8="}, {"base64": "/g=="}], ["h", None], ["h", "v"]]
 
 
 def test_a_file_that_cannot_be_written_is_named(sidecar):

@@ -120,6 +120,27 @@ def test_describe_shows_each_partition(run, fake):
     assert second.split()[:4] == ["1", "none", "0", "?"]
 
 
+def test_a_table_that_is_served_from_a_dump_says_so(run, fake):
+    fake.tables = [live(dump="users.jsonl")]
+    assert "  from: the dump users.jsonl, and no topic" in run("status").stdout
+    described = run("describe", "users").stdout
+    assert "users.jsonl" in described
+    assert "cluster" not in described
+
+
+def test_a_dump_that_is_read_needs_nothing_but_time(run, fake):
+    fake.tables = [bootstrapping(reason="5% is read", partitions=[], dump="users.jsonl")]
+    assert "  do:   give it time" in run("status").stdout
+
+
+@pytest.mark.parametrize("command", [("verify",), ("explain", "a"), ("doctor",)])
+def test_what_looks_at_a_topic_needs_one_where_a_dump_is_served(run, fake, command):
+    fake.tables = [live(dump="users.jsonl")]
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is served from the dump users.jsonl: the sidecar has no topic" in result.stderr
+
+
 def test_describe_as_jsonl_is_one_line(run):
     (line,) = run("describe", "users", "-o", "jsonl").stdout.splitlines()
     assert json.loads(line)["name"] == "users"

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -204,6 +205,7 @@ def test_the_status_tells_everything_about_a_table(sidecar):
     assert told == {
         "name": "users",
         "topic": "users-topic",
+        "dump": "",
         "state": "BOOTSTRAPPING",
         "reason": "4 of 10 offsets, 0 of 1 partitions caught up; partition 0: no leader",
         "required": True,
@@ -258,6 +260,15 @@ def test_the_page_shows_progress_and_needs_nothing_from_elsewhere(sidecar):
     assert 'http-equiv="refresh"' in body
     assert body.count('style="width:40%"') == 2
     assert not re.search(r"<script|src=|href=|url\(", body)
+
+
+def test_a_table_that_is_served_from_a_dump_says_so(sidecar):
+    users = table(position=10)
+    users.definition = replace(users.definition, dump="users.jsonl")
+    page, told = sidecar(users), "<dt>from the dump</dt> <dd>users.jsonl</dd>"
+    assert told in page.get("/")[1]
+    (status,) = json.loads(page.get("/status.json")[1])["tables"]
+    assert status["dump"] == "users.jsonl"
 
 
 def test_the_page_escapes_what_it_shows(sidecar):

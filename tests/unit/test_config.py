@@ -304,3 +304,53 @@ def test_numbers_that_may_be_left_out_come_from_the_environment_too():
     )
     assert config.limits.memory == 1 << 30
     assert config.tables["users"].delete_retention_ms == 5
+
+
+DUMPED = {"users": {"topic": "prod.users", "format": "json", "headers": True}}
+
+
+def test_a_dump_needs_no_servers_and_says_what_its_table_is():
+    config = load(None, {}, {}, DUMPED)
+    users = config.tables["users"]
+    assert (users.topic, users.format, users.headers) == ("prod.users", "json", True)
+    assert config.kafka.bootstrap == ()
+
+
+def test_a_table_of_the_file_is_as_the_file_says_whatever_its_dump_does(file):
+    path = file("""
+      kafka:
+        security.protocol: SASL_SSL
+        sasl.password.file: /nowhere
+        isolation.level: read_uncommitted
+      tables: {users: {}}
+    """)
+    config = load(path, {}, {}, DUMPED | {"flags": {"topic": "f", "format": "utf8"}})
+    users = config.tables["users"]
+    assert (users.topic, users.format, users.headers) == ("users", "bytes", False)
+    assert config.tables["flags"].format == "utf8"
+    assert config.kafka.isolation_level == "read_uncommitted"
+    assert not config.kafka.uses_sasl
+
+
+def test_the_environment_overrides_what_a_dump_says():
+    variables = {"SIDECAR_TABLES__USERS__FORMAT": "bytes"}
+    users = load(None, variables, {}, DUMPED).tables["users"]
+    assert (users.topic, users.format) == ("prod.users", "bytes")
+
+
+def test_a_table_that_no_dump_is_given_for_is_a_mistake(file):
+    with pytest.raises(ConfigError) as caught:
+        load(file("tables: {users: {}, flags: {}}"), {}, {}, DUMPED)
+    (problem,) = caught.value.problems
+    assert problem.path == "tables.flags"
+    assert "--from flags=FILE" in problem.message
+
+
+def test_what_is_wrong_with_a_dumps_table_is_told_as_a_settings_fault():
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {}, {"a b": {"topic": "t"}, "users": {"topic": "t", "format": "avro"}})
+    told = str(caught.value)
+    assert "tables.a b: not a name for a table" in told
+    assert "tables.users.format: " in told
+    assert "schema_file, or schema_registry.url" in told
+    assert "(--from)" in told

@@ -10,7 +10,8 @@ RECORD = {"partition": 3, "offset": 7, "timestamp_ms": 5}
 LINES = [
     {"dump": 1, "table": "users", "positions": {"3": 8}},
     {"key": "a", "value": "1"} | RECORD,
-    {"key": {"base64": "/w=="}, "value": {"base64": "/gA="}} | RECORD,
+    {"key": {"base64": "/w=="}, "value": {"base64": "/gA="}, "timestamp_type": "LOG_APPEND_TIME"}
+    | RECORD,
     {"end": True, "entries": 2},
 ]
 

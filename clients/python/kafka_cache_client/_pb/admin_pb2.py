@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from . import cache_pb2 as kafkacache_dot_v1_dot_cache__pb2
 
 
-DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x19kafkacache/v1/admin.proto\x12\rkafkacache.v1\x1a\x19kafkacache/v1/cache.proto\"\xd4\x02\n\rPartitionInfo\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06leader\x18\x02 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x03 \x01(\x05\x12\x18\n\x10log_start_offset\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x03\x12\x0e\n\x06target\x18\x06 \x01(\x03\x12\x16\n\x0ehigh_watermark\x18\x07 \x01(\x03\x12\x1a\n\x12last_stable_offset\x18\x08 \x01(\x03\x12\x0b\n\x03lag\x18\t \x01(\x03\x12\x19\n\x0cstaleness_ms\x18\n \x01(\rH\x00\x88\x01\x01\x12\x11\n\tcaught_up\x18\x0b \x01(\x08\x12*\n\x04wait\x18\x0c \x01(\x0e\x32\x1c.kafkacache.v1.PartitionWait\x12\x0e\n\x06\x64\x65tail\x18\r \x01(\t\x12\x12\n\nwaiting_ms\x18\x0e \x01(\rB\x0f\n\r_staleness_ms\"\x8c\x02\n\rTableCounters\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x12\n\ntombstones\x18\x02 \x01(\x04\x12\x11\n\tnull_keys\x18\x03 \x01(\x04\x12\x13\n\x0bundecodable\x18\x04 \x01(\x04\x12\x1c\n\x14\x63ross_partition_keys\x18\x05 \x01(\x04\x12\x11\n\tunchanged\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fskipped_batches\x18\t \x01(\x04\x12\x19\n\x11missed_tombstones\x18\n \x01(\x04\x12\x13\n\x0bturned_away\x18\x0b \x01(\x04\x12\x0c\n\x04\x61ged\x18\x0c \x01(\x04\"\x9d\x05\n\tTableInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.kafkacache.v1.TableState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\ncluster_id\x18\x05 \x01(\t\x12\x10\n\x08topic_id\x18\x06 \x01(\t\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\x12\x12\n\ngeneration\x18\x08 \x01(\x06\x12\x0f\n\x07\x65ntries\x18\t \x01(\x04\x12\x15\n\rpayload_bytes\x18\n \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\x12\x30\n\npartitions\x18\x0c \x03(\x0b\x32\x1c.kafkacache.v1.PartitionInfo\x12.\n\x08\x63ounters\x18\r \x01(\x0b\x32\x1c.kafkacache.v1.TableCounters\x12\x19\n\x0cstaleness_ms\x18\x0e \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0c\x62ootstrap_ms\x18\x0f \x01(\x03\x12\x13\n\x06\x65ta_ms\x18\x10 \x01(\x03H\x01\x88\x01\x01\x12\x35\n\x0fnext_partitions\x18\x11 \x03(\x0b\x32\x1c.kafkacache.v1.PartitionInfo\x12\x13\n\x0bgenerations\x18\x12 \x01(\x04\x12\x0e\n\x06\x66ormat\x18\x13 \x01(\t\x12\x0f\n\x07indexes\x18\x14 \x03(\t\x12\x16\n\x0e\x63leanup_policy\x18\x15 \x01(\t\x12 \n\x13\x64\x65lete_retention_ms\x18\x16 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x17 \x01(\t\x12\x10\n\x08required\x18\x18 \x01(\x08\x42\x0f\n\r_staleness_msB\t\n\x07_eta_msB\x16\n\x14_delete_retention_ms\"\x16\n\x14GetServerInfoRequest\"\xec\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x11\n\tuptime_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x63onfig_yaml\x18\x04 \x01(\t\x12\x10\n\x08max_keys\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x05\x12\x16\n\x0eresident_bytes\x18\x08 \x01(\x04\x12\x14\n\x0c\x63onfig_fault\x18\t \x01(\t\x12\x16\n\x0eregistry_fault\x18\n \x01(\t\"\x13\n\x11ListTablesRequest\">\n\x12ListTablesResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\" \n\x0fGetTableRequest\x12\r\n\x05table\x18\x01 \x01(\t\";\n\x10GetTableResponse\x12\'\n\x05table\x18\x01 \x01(\x0b\x32\x18.kafkacache.v1.TableInfo\")\n\x12WatchTablesRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"?\n\x13WatchTablesResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\"N\n\x10WaitUntilRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12+\n\tfreshness\x18\x02 \x01(\x0b\x32\x18.kafkacache.v1.Freshness\"=\n\x11WaitUntilResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\"!\n\x10GetDigestRequest\x12\r\n\x05table\x18\x01 \x01(\t\"q\n\x0fPartitionDigest\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x18\n\x10log_start_offset\x18\x05 \x01(\x03\"\xae\x01\n\x11GetDigestResponse\x12\x32\n\npartitions\x18\x01 \x03(\x0b\x32\x1e.kafkacache.v1.PartitionDigest\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x06\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12\x11\n\talgorithm\x18\x06 \x01(\t*\xa7\x01\n\nTableState\x12\x1b\n\x17TABLE_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TABLE_STATE_BOOTSTRAPPING\x10\x01\x12\x14\n\x10TABLE_STATE_LIVE\x10\x02\x12\x15\n\x11TABLE_STATE_STALE\x10\x03\x12\x16\n\x12TABLE_STATE_FAILED\x10\x04\x12\x18\n\x14TABLE_STATE_REPLACED\x10\x05*\x83\x02\n\rPartitionWait\x12\x1e\n\x1aPARTITION_WAIT_UNSPECIFIED\x10\x00\x12\x19\n\x15PARTITION_WAIT_LEADER\x10\x01\x12\x19\n\x15PARTITION_WAIT_BROKER\x10\x02\x12#\n\x1fPARTITION_WAIT_OPEN_TRANSACTION\x10\x03\x12\x1c\n\x18PARTITION_WAIT_BAD_BATCH\x10\x04\x12\x18\n\x14PARTITION_WAIT_QUOTA\x10\x05\x12\x1d\n\x19PARTITION_WAIT_CONFIRMING\x10\x06\x12 \n\x1cPARTITION_WAIT_AUTHORIZATION\x10\x07\x32\x82\x04\n\x0c\x41\x64minService\x12Z\n\rGetServerInfo\x12#.kafkacache.v1.GetServerInfoRequest\x1a$.kafkacache.v1.GetServerInfoResponse\x12Q\n\nListTables\x12 .kafkacache.v1.ListTablesRequest\x1a!.kafkacache.v1.ListTablesResponse\x12K\n\x08GetTable\x12\x1e.kafkacache.v1.GetTableRequest\x1a\x1f.kafkacache.v1.GetTableResponse\x12V\n\x0bWatchTables\x12!.kafkacache.v1.WatchTablesRequest\x1a\".kafkacache.v1.WatchTablesResponse0\x01\x12N\n\tWaitUntil\x12\x1f.kafkacache.v1.WaitUntilRequest\x1a .kafkacache.v1.WaitUntilResponse\x12N\n\tGetDigest\x12\x1f.kafkacache.v1.GetDigestRequest\x1a .kafkacache.v1.GetDigestResponseB@\n\rkafkacache.v1P\x01Z-kafka-cache-sidecar/kafkacachev1;kafkacachev1b\x06proto3')
+DESCRIPTOR = _pool.POOL.AddSerializedFile(b'\n\x19kafkacache/v1/admin.proto\x12\rkafkacache.v1\x1a\x19kafkacache/v1/cache.proto\"\xd4\x02\n\rPartitionInfo\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06leader\x18\x02 \x01(\x05\x12\x14\n\x0cleader_epoch\x18\x03 \x01(\x05\x12\x18\n\x10log_start_offset\x18\x04 \x01(\x03\x12\x10\n\x08position\x18\x05 \x01(\x03\x12\x0e\n\x06target\x18\x06 \x01(\x03\x12\x16\n\x0ehigh_watermark\x18\x07 \x01(\x03\x12\x1a\n\x12last_stable_offset\x18\x08 \x01(\x03\x12\x0b\n\x03lag\x18\t \x01(\x03\x12\x19\n\x0cstaleness_ms\x18\n \x01(\rH\x00\x88\x01\x01\x12\x11\n\tcaught_up\x18\x0b \x01(\x08\x12*\n\x04wait\x18\x0c \x01(\x0e\x32\x1c.kafkacache.v1.PartitionWait\x12\x0e\n\x06\x64\x65tail\x18\r \x01(\t\x12\x12\n\nwaiting_ms\x18\x0e \x01(\rB\x0f\n\r_staleness_ms\"\x8c\x02\n\rTableCounters\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x12\n\ntombstones\x18\x02 \x01(\x04\x12\x11\n\tnull_keys\x18\x03 \x01(\x04\x12\x13\n\x0bundecodable\x18\x04 \x01(\x04\x12\x1c\n\x14\x63ross_partition_keys\x18\x05 \x01(\x04\x12\x11\n\tunchanged\x18\x06 \x01(\x04\x12\x0f\n\x07\x65xpired\x18\x07 \x01(\x04\x12\x15\n\rfetched_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fskipped_batches\x18\t \x01(\x04\x12\x19\n\x11missed_tombstones\x18\n \x01(\x04\x12\x13\n\x0bturned_away\x18\x0b \x01(\x04\x12\x0c\n\x04\x61ged\x18\x0c \x01(\x04\"\xab\x05\n\tTableInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05topic\x18\x02 \x01(\t\x12(\n\x05state\x18\x03 \x01(\x0e\x32\x19.kafkacache.v1.TableState\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\ncluster_id\x18\x05 \x01(\t\x12\x10\n\x08topic_id\x18\x06 \x01(\t\x12\x13\n\x0bincarnation\x18\x07 \x01(\x06\x12\x12\n\ngeneration\x18\x08 \x01(\x06\x12\x0f\n\x07\x65ntries\x18\t \x01(\x04\x12\x15\n\rpayload_bytes\x18\n \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\x12\x30\n\npartitions\x18\x0c \x03(\x0b\x32\x1c.kafkacache.v1.PartitionInfo\x12.\n\x08\x63ounters\x18\r \x01(\x0b\x32\x1c.kafkacache.v1.TableCounters\x12\x19\n\x0cstaleness_ms\x18\x0e \x01(\rH\x00\x88\x01\x01\x12\x14\n\x0c\x62ootstrap_ms\x18\x0f \x01(\x03\x12\x13\n\x06\x65ta_ms\x18\x10 \x01(\x03H\x01\x88\x01\x01\x12\x35\n\x0fnext_partitions\x18\x11 \x03(\x0b\x32\x1c.kafkacache.v1.PartitionInfo\x12\x13\n\x0bgenerations\x18\x12 \x01(\x04\x12\x0e\n\x06\x66ormat\x18\x13 \x01(\t\x12\x0f\n\x07indexes\x18\x14 \x03(\t\x12\x16\n\x0e\x63leanup_policy\x18\x15 \x01(\t\x12 \n\x13\x64\x65lete_retention_ms\x18\x16 \x01(\x03H\x02\x88\x01\x01\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x17 \x01(\t\x12\x10\n\x08required\x18\x18 \x01(\x08\x12\x0c\n\x04\x64ump\x18\x19 \x01(\tB\x0f\n\r_staleness_msB\t\n\x07_eta_msB\x16\n\x14_delete_retention_ms\"\x16\n\x14GetServerInfoRequest\"\xec\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x11\n\tuptime_ms\x18\x03 \x01(\x03\x12\x13\n\x0b\x63onfig_yaml\x18\x04 \x01(\t\x12\x10\n\x08max_keys\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x05\x12\x16\n\x0eresident_bytes\x18\x08 \x01(\x04\x12\x14\n\x0c\x63onfig_fault\x18\t \x01(\t\x12\x16\n\x0eregistry_fault\x18\n \x01(\t\"\x13\n\x11ListTablesRequest\">\n\x12ListTablesResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\" \n\x0fGetTableRequest\x12\r\n\x05table\x18\x01 \x01(\t\";\n\x10GetTableResponse\x12\'\n\x05table\x18\x01 \x01(\x0b\x32\x18.kafkacache.v1.TableInfo\")\n\x12WatchTablesRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"?\n\x13WatchTablesResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\"N\n\x10WaitUntilRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12+\n\tfreshness\x18\x02 \x01(\x0b\x32\x18.kafkacache.v1.Freshness\"=\n\x11WaitUntilResponse\x12(\n\x06tables\x18\x01 \x03(\x0b\x32\x18.kafkacache.v1.TableInfo\"!\n\x10GetDigestRequest\x12\r\n\x05table\x18\x01 \x01(\t\"q\n\x0fPartitionDigest\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x18\n\x10log_start_offset\x18\x05 \x01(\x03\"\xae\x01\n\x11GetDigestResponse\x12\x32\n\npartitions\x18\x01 \x03(\x0b\x32\x1e.kafkacache.v1.PartitionDigest\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x06\x12\x10\n\x08revision\x18\x05 \x01(\x04\x12\x11\n\talgorithm\x18\x06 \x01(\t*\xa7\x01\n\nTableState\x12\x1b\n\x17TABLE_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19TABLE_STATE_BOOTSTRAPPING\x10\x01\x12\x14\n\x10TABLE_STATE_LIVE\x10\x02\x12\x15\n\x11TABLE_STATE_STALE\x10\x03\x12\x16\n\x12TABLE_STATE_FAILED\x10\x04\x12\x18\n\x14TABLE_STATE_REPLACED\x10\x05*\x83\x02\n\rPartitionWait\x12\x1e\n\x1aPARTITION_WAIT_UNSPECIFIED\x10\x00\x12\x19\n\x15PARTITION_WAIT_LEADER\x10\x01\x12\x19\n\x15PARTITION_WAIT_BROKER\x10\x02\x12#\n\x1fPARTITION_WAIT_OPEN_TRANSACTION\x10\x03\x12\x1c\n\x18PARTITION_WAIT_BAD_BATCH\x10\x04\x12\x18\n\x14PARTITION_WAIT_QUOTA\x10\x05\x12\x1d\n\x19PARTITION_WAIT_CONFIRMING\x10\x06\x12 \n\x1cPARTITION_WAIT_AUTHORIZATION\x10\x07\x32\x82\x04\n\x0c\x41\x64minService\x12Z\n\rGetServerInfo\x12#.kafkacache.v1.GetServerInfoRequest\x1a$.kafkacache.v1.GetServerInfoResponse\x12Q\n\nListTables\x12 .kafkacache.v1.ListTablesRequest\x1a!.kafkacache.v1.ListTablesResponse\x12K\n\x08GetTable\x12\x1e.kafkacache.v1.GetTableRequest\x1a\x1f.kafkacache.v1.GetTableResponse\x12V\n\x0bWatchTables\x12!.kafkacache.v1.WatchTablesRequest\x1a\".kafkacache.v1.WatchTablesResponse0\x01\x12N\n\tWaitUntil\x12\x1f.kafkacache.v1.WaitUntilRequest\x1a .kafkacache.v1.WaitUntilResponse\x12N\n\tGetDigest\x12\x1f.kafkacache.v1.GetDigestRequest\x1a .kafkacache.v1.GetDigestResponseB@\n\rkafkacache.v1P\x01Z-kafka-cache-sidecar/kafkacachev1;kafkacachev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,42 +33,42 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kafkacache.v1.admin_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rkafkacache.v1P\001Z-kafka-cache-sidecar/kafkacachev1;kafkacachev1'
-  _globals['_TABLESTATE']._serialized_start=2379
-  _globals['_TABLESTATE']._serialized_end=2546
-  _globals['_PARTITIONWAIT']._serialized_start=2549
-  _globals['_PARTITIONWAIT']._serialized_end=2808
+  _globals['_TABLESTATE']._serialized_start=2393
+  _globals['_TABLESTATE']._serialized_end=2560
+  _globals['_PARTITIONWAIT']._serialized_start=2563
+  _globals['_PARTITIONWAIT']._serialized_end=2822
   _globals['_PARTITIONINFO']._serialized_start=72
   _globals['_PARTITIONINFO']._serialized_end=412
   _globals['_TABLECOUNTERS']._serialized_start=415
   _globals['_TABLECOUNTERS']._serialized_end=683
   _globals['_TABLEINFO']._serialized_start=686
-  _globals['_TABLEINFO']._serialized_end=1355
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=1357
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=1379
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=1382
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=1618
-  _globals['_LISTTABLESREQUEST']._serialized_start=1620
-  _globals['_LISTTABLESREQUEST']._serialized_end=1639
-  _globals['_LISTTABLESRESPONSE']._serialized_start=1641
-  _globals['_LISTTABLESRESPONSE']._serialized_end=1703
-  _globals['_GETTABLEREQUEST']._serialized_start=1705
-  _globals['_GETTABLEREQUEST']._serialized_end=1737
-  _globals['_GETTABLERESPONSE']._serialized_start=1739
-  _globals['_GETTABLERESPONSE']._serialized_end=1798
-  _globals['_WATCHTABLESREQUEST']._serialized_start=1800
-  _globals['_WATCHTABLESREQUEST']._serialized_end=1841
-  _globals['_WATCHTABLESRESPONSE']._serialized_start=1843
-  _globals['_WATCHTABLESRESPONSE']._serialized_end=1906
-  _globals['_WAITUNTILREQUEST']._serialized_start=1908
-  _globals['_WAITUNTILREQUEST']._serialized_end=1986
-  _globals['_WAITUNTILRESPONSE']._serialized_start=1988
-  _globals['_WAITUNTILRESPONSE']._serialized_end=2049
-  _globals['_GETDIGESTREQUEST']._serialized_start=2051
-  _globals['_GETDIGESTREQUEST']._serialized_end=2084
-  _globals['_PARTITIONDIGEST']._serialized_start=2086
-  _globals['_PARTITIONDIGEST']._serialized_end=2199
-  _globals['_GETDIGESTRESPONSE']._serialized_start=2202
-  _globals['_GETDIGESTRESPONSE']._serialized_end=2376
-  _globals['_ADMINSERVICE']._serialized_start=2811
-  _globals['_ADMINSERVICE']._serialized_end=3325
+  _globals['_TABLEINFO']._serialized_end=1369
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=1371
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=1393
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=1396
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=1632
+  _globals['_LISTTABLESREQUEST']._serialized_start=1634
+  _globals['_LISTTABLESREQUEST']._serialized_end=1653
+  _globals['_LISTTABLESRESPONSE']._serialized_start=1655
+  _globals['_LISTTABLESRESPONSE']._serialized_end=1717
+  _globals['_GETTABLEREQUEST']._serialized_start=1719
+  _globals['_GETTABLEREQUEST']._serialized_end=1751
+  _globals['_GETTABLERESPONSE']._serialized_start=1753
+  _globals['_GETTABLERESPONSE']._serialized_end=1812
+  _globals['_WATCHTABLESREQUEST']._serialized_start=1814
+  _globals['_WATCHTABLESREQUEST']._serialized_end=1855
+  _globals['_WATCHTABLESRESPONSE']._serialized_start=1857
+  _globals['_WATCHTABLESRESPONSE']._serialized_end=1920
+  _globals['_WAITUNTILREQUEST']._serialized_start=1922
+  _globals['_WAITUNTILREQUEST']._serialized_end=2000
+  _globals['_WAITUNTILRESPONSE']._serialized_start=2002
+  _globals['_WAITUNTILRESPONSE']._serialized_end=2063
+  _globals['_GETDIGESTREQUEST']._serialized_start=2065
+  _globals['_GETDIGESTREQUEST']._serialized_end=2098
+  _globals['_PARTITIONDIGEST']._serialized_start=2100
+  _globals['_PARTITIONDIGEST']._serialized_end=2213
+  _globals['_GETDIGESTRESPONSE']._serialized_start=2216
+  _globals['_GETDIGESTRESPONSE']._serialized_end=2390
+  _globals['_ADMINSERVICE']._serialized_start=2825
+  _globals['_ADMINSERVICE']._serialized_end=3339
 # @@protoc_insertion_point(module_scope)
