@@ -46,11 +46,13 @@ __all__ = ["Ended", "Sidecar", "examine", "read_log", "serve"]
 _log = logging.getLogger("sidecar.app")
 
 _GRACE_S = 10.0
-# By how many objects there must be more before the collector looks at the young ones (a thousand
-# take it a quarter of a millisecond); at how many such looks at the older ones. By the default it
-# looks, again and again, at all that stays (what watches may resume from, a connection each), and
-# nothing is answered for a tenth of a second.
-_GC = (5_000, 200, 100)
+# By how many objects there must be more before the collector looks at the young ones; at how many
+# such looks at the older ones. By the default it looks, again and again, at all that stays (what
+# watches may resume from, a connection each), and nothing is answered for a tenth of a second.
+_GC = (5_000, 1000, 100)
+# How often it looks at the young ones in any case. Where as many old objects go as new ones come
+# (the past of a table that is watched), it would not look for long, and then for long.
+_YOUNG_S = 0.05
 # How often the configuration's file is looked at.
 _LOOK_S = 1.0
 
@@ -144,6 +146,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._observed.heartbeat.run())
             tasks.create_task(self._following.run())
+            tasks.create_task(_collect_young())
             if self._file is not None:
                 tasks.create_task(self._reloading(self._file))
 
@@ -229,6 +232,12 @@ def read_log(
 async def examine(config: Config, topic: str, *, limit_s: float) -> Examined:
     """Gather what the brokers tell of a topic; as `kafka.examine.examine`."""
     return await examine_topic(kafka_settings(config), topic, boottime, limit_s=limit_s)
+
+
+async def _collect_young() -> NoReturn:
+    while True:
+        await asyncio.sleep(_YOUNG_S)
+        gc.collect(0)
 
 
 def _tls(config: Config) -> Tls | None:

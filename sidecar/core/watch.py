@@ -29,7 +29,11 @@ from .ordered import prefix_end
 from .stored import entry_of
 from .view import View
 
-__all__ = ["Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
+__all__ = ["PLENTY", "Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
+
+
+# So many events are worth a message of their own.
+PLENTY = 250
 
 
 class Expired(Exception):  # noqa: N818 (a point in time, not an error)
@@ -75,7 +79,8 @@ class Follower:
         walked: the dicts of the table that it has walked already.
 
     Attributes:
-        wake: called when something has come where nothing was, or it is over; does not raise.
+        wake: called when something has come where nothing was, when so much has (`plenty`) that
+            it need not be more, and when it is over; does not raise.
         weight: bytes that wait.
         lagged: more waited than its limit, so nothing is left of it.
         over: the generation is not the one that answers any more.
@@ -114,7 +119,7 @@ class Follower:
         if self.weight > self.wanted.limit:
             self._open, self._closed = {}, deque()
             self.weight, self.lagged = 0, True
-        if first or self.lagged:
+        if first or self.lagged or len(self._open) % PLENTY == 0:
             self.wake()
 
     def end(self) -> None:
@@ -135,6 +140,11 @@ class Follower:
             weight -= event.weight
             taken.append(event)
         return taken
+
+    @property
+    def plenty(self) -> bool:
+        """So many wait that it is not worth while to wait for more."""
+        return len(self._open) >= PLENTY
 
     @property
     def empty(self) -> bool:

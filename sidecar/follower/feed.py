@@ -36,7 +36,7 @@ _log = logging.getLogger("sidecar.follower")
 _SLICE = 1024
 # While lookups are answered: about a tenth of a millisecond, for a call takes several rounds of
 # the loop.
-_TAIL_SLICE = 64
+_TAIL_SLICE = 32
 # What a batch counts at least, also one of a marker or of an aborted transaction.
 _LEAST = 16
 _GENERATION_BITS = 53

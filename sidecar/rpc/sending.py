@@ -35,12 +35,12 @@ from .turns import Turns
 __all__ = ["Sending", "expired"]
 
 # What a response holds at most: the more waits, the more goes at a time.
-_EVENTS: Final = 1000
+_EVENTS: Final = 4000
 _BYTES: Final = 1 << 20
-_AT_ONCE: Final = 100
+_AT_ONCE: Final = 32
 # What a response of a snapshot holds, for making one holds up everybody else.
-_SNAPSHOT_BYTES: Final = 32 << 10
-_SHARDS_A_TURN: Final = 8
+_SNAPSHOT_BYTES: Final = 64 << 10
+_SHARDS_AT_ONCE: Final = 16
 # How often is looked whether the table is whole again, after its log's start has moved.
 _SETTLED_S: Final = 0.01
 _MAX_U32: Final = (1 << 32) - 1
@@ -93,7 +93,7 @@ class Sending:
         if self._follower.over:
             self._woken.set()
         elif not self._follower.lagged:
-            self._turns.ask(self._woken)
+            self._turns.ask(self._woken, at_once=self._follower.plenty)
         elif self._cutting is None:
             self._cutting = asyncio.create_task(_cut(self._out.context, self._lagged()))
 
@@ -109,9 +109,10 @@ class Sending:
     async def snapshot(self, walk: Walk) -> None:
         """Send the table as it is, what changes behind the walk, and the end of that."""
         pieces = list[bytes]()
+        await self._turns.take()
         for number, shard in enumerate(walk):
-            if number % _SHARDS_A_TURN == 0:
-                await self._turns.take()
+            if number % _SHARDS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             pieces = await self._walked(pieces, shard)
             if not self._follower.empty:
                 await self._send(pieces)
@@ -171,7 +172,7 @@ class Sending:
             await self._give(events, mark if over else None, tokens=tokens)
             if over:
                 break
-            await self._turns.take()
+            await self._turns.take(again=True)
             self._check()
         return mark
 

@@ -285,18 +285,18 @@ async def test_a_mark_that_waits_behind_a_client_that_does_not_read_says_its_tru
 async def test_what_is_dropped_in_the_moment_of_a_turn_is_not_marked_as_sent(monkeypatch):
     users, clock, bursts, real = table("users", (b"a", b"1")), Clock(), [], Turns.take
 
-    async def take(turns):
-        await real(turns)
+    async def take(turns, **how):
+        await real(turns, **how)
         while bursts:
             fold(users, *bursts.pop())
 
     monkeypatch.setattr(Turns, "take", take)
-    async with watching(users, watch_bytes=500_000, clock=clock) as watch:
+    async with watching(users, watch_bytes=3_000_000, clock=clock) as watch:
         following = watch()
         began = await following.until("progress")
         clock.now += 60
-        bursts.append([Rec(2000 + n, b"%d" % n, b"x" * 1000) for n in range(1000)])
-        fold(users, *(Rec(1 + n, b"%d" % n, b"") for n in range(1500)))
+        bursts.append([Rec(10_000 + n, b"%d" % n, b"x" * 1000) for n in range(3000)])
+        fold(users, *(Rec(1 + n, b"%d" % n, b"") for n in range(9000)))
         await following.until("upsert")
         failure = None
         while failure is None:

@@ -149,6 +149,21 @@ BUGS = {
         "rpc/sending.py", "if not view.table.swept:", "if False:",
         ("component/test_rpc_watch.py", "hidden_only"),
     ),
+    "dropped-told-as-sent": Bug(
+        "I15", "what was dropped while a watch waited for its turn is marked as sent",
+        "rpc/sending.py", "(again=True)\n            self._check()\n", "(again=True)\n",
+        ("component/test_rpc_watch.py", "dropped_in_the_moment"),
+    ),
+    "mark-does-not-age": Bug(
+        "I11", "a mark that could not be sent says the age that it had before",
+        "rpc/sending.py", "since_ms = max(0, ceil((now - self.at) * 1000))", "since_ms = 0",
+        ("component/test_rpc_watch.py", "true_age"),
+    ),
+    "decode-error-kept-for-watches": Bug(
+        "I7", "a value whose schema has come is told with the old error to who resumes",
+        "rpc/outlet.py", "if not filled.events[0].upsert.decode_error:", "if True:",
+        ("component/test_rpc_watch.py", "schema_has_come"),
+    ),
     "snapshot-of-two-moments": Bug(
         "I16", "changes come before the snapshot of their keys",
         "core/watch.py", "if self.lagged or ahead:", "if self.lagged:",

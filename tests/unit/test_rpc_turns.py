@@ -1,16 +1,17 @@
 """Watches send one after the other, and gather before they do."""
 
 import asyncio
+from itertools import pairwise
 
 from sidecar.rpc.turns import Turns
 
 
-async def test_there_is_one_turn_in_a_round_of_the_loop():
+async def test_everybody_else_has_rounds_of_the_loop_between_two_turns():
     turns, rounds, had = Turns(), [0], []
 
     def count():
         rounds[0] += 1
-        if len(had) < 20:
+        if len(had) < 10:
             asyncio.get_running_loop().call_soon(count)
 
     async def taken():
@@ -19,17 +20,16 @@ async def test_there_is_one_turn_in_a_round_of_the_loop():
 
     async with asyncio.TaskGroup() as tasks:
         asyncio.get_running_loop().call_soon(count)
-        for _ in range(20):
+        for _ in range(10):
             tasks.create_task(taken())
-    assert len(set(had)) == 20
-    assert had == sorted(had)
+    assert all(later > earlier + 1 for earlier, later in pairwise(had))
 
 
 async def test_what_has_come_is_gathered_and_holds_up_nobody_who_has_more_to_send():
     turns, gathered = Turns(), asyncio.Event()
-    turns.watches = 50
+    turns.watches = 1000
     turns.ask(gathered)
-    for _ in range(20):
+    for _ in range(3):
         await turns.take()
     assert not gathered.is_set()
     await gathered.wait()
@@ -43,6 +43,33 @@ async def test_those_who_gather_have_their_turns_in_the_order_in_which_they_aske
     for number, turn in enumerate(asked):
         await turn.wait()
         assert not any(later.is_set() for later in asked[number + 1 :])
+
+
+async def test_who_has_much_to_send_has_every_second_turn():
+    turns, order = Turns(), []
+
+    async def taken(name, **how):
+        await turns.take(**how)
+        order.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(taken("other"))
+        for _ in range(2):
+            tasks.create_task(taken("much", again=True))
+    assert sorted(order[:4]) == ["much", "much", "other", "other"]
+    assert order[4:] == ["other", "other"]
+
+
+async def test_who_asks_twice_before_a_turn_has_one():
+    turns, turn = Turns(), asyncio.Event()
+    turns.ask(turn, at_once=True)
+    turns.ask(turn, at_once=True)
+    await turn.wait()
+    turn.clear()
+    for _ in range(3):
+        await turns.take()
+    assert not turn.is_set()
 
 
 async def test_a_turn_that_nobody_waits_for_any_more_is_passed_over():

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,18 +76,21 @@ type job struct {
 	table    string
 	batch    int
 	inFlight int
+	rate     float64
 	window   window
 }
 
 func lookups(ctx context.Context, args []string) (any, error) {
 	var target, table, mode string
 	var inFlight, distinct, batch int
+	var rate float64
 	var length, warmup time.Duration
 	options("lookups", args, func(f *flag.FlagSet) {
 		f.StringVar(&target, "target", "127.0.0.1:50051", "host:port or unix:///path")
 		f.StringVar(&table, "table", "bench", "table")
 		f.StringVar(&mode, "mode", "get", "get, stream, multiget or stream-multiget")
 		f.IntVar(&inFlight, "in-flight", 1, "calls in flight")
+		f.Float64Var(&rate, "rate", 0, "calls a second, whatever they take (get, multiget); 0: in flight")
 		f.IntVar(&distinct, "distinct", 1_000_000, "keys to choose from")
 		f.IntVar(&batch, "batch", 100, "keys of a batch")
 		f.DurationVar(&length, "length", 3*time.Second, "how long to measure")
@@ -101,7 +105,7 @@ func lookups(ctx context.Context, args []string) (any, error) {
 	// A call that hangs must not hang the run: all end soon after the window does.
 	ctx, cancel := context.WithTimeout(ctx, warmup+length+10*time.Second)
 	defer cancel()
-	work := job{pb.NewCacheServiceClient(conn), keys, table, batch, inFlight, newWindow(warmup, length)}
+	work := job{pb.NewCacheServiceClient(conn), keys, table, batch, inFlight, rate, newWindow(warmup, length)}
 	switch mode {
 	case "get":
 		return work.unary(ctx, work.getOnce)
@@ -126,6 +130,9 @@ func (j job) multiGetOnce(ctx context.Context, picker *picker) (int, int, error)
 }
 
 func (j job) unary(ctx context.Context, call once) (any, error) {
+	if j.rate > 0 {
+		return j.paced(ctx, call)
+	}
 	workers := make([]worker, j.inFlight)
 	var group errgroup.Group
 	for number := range workers {
@@ -147,6 +154,26 @@ func (j job) unary(ctx context.Context, call once) (any, error) {
 		return nil, err
 	}
 	return together(workers, j.window), nil
+}
+
+// paced makes calls at a rate; each counts from when it was due, however late it began.
+func (j job) paced(ctx context.Context, call once) (any, error) {
+	var all worker
+	var mutex sync.Mutex
+	var group errgroup.Group
+	every := time.Duration(float64(time.Second) / j.rate)
+	for due, number := time.Now(), 0; due.Before(j.window.end); due, number = due.Add(every), number+1 {
+		time.Sleep(time.Until(due))
+		group.Go(func() error {
+			keys, missing, err := call(ctx, newPicker(j.keys, j.table, j.batch, number))
+			mutex.Lock()
+			defer mutex.Unlock()
+			all.note(j.window, due, keys, missing)
+			return err
+		})
+	}
+	err := group.Wait()
+	return together([]worker{all}, j.window), err
 }
 
 // stream keeps lookups in flight on one stream: each reply sends the next request.

@@ -104,7 +104,7 @@ func watch(ctx context.Context, args []string) (any, error) {
 	defer cancel()
 	followers := make([]*follower, prefixes+whole)
 	var began sync.WaitGroup
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	for number := range followers {
 		one := &follower{held: map[string]place{}}
 		if number < prefixes {
@@ -124,7 +124,16 @@ func watch(ctx context.Context, args []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	began.Wait()
+	all := make(chan struct{})
+	go func() {
+		began.Wait()
+		close(all)
+	}()
+	select {
+	case <-ctx.Done(): // one of them has failed
+		return nil, group.Wait()
+	case <-all:
+	}
 	fmt.Println("{}") // all have their snapshot
 	select {
 	case <-ctx.Done():
@@ -136,6 +145,9 @@ func watch(ctx context.Context, args []string) (any, error) {
 	}
 	defer conn.Close()
 	equal, err := compared(ctx, pb.NewCacheServiceClient(conn), table, followers)
+	if ctx.Err() != nil {
+		return nil, group.Wait() // one of them has failed
+	}
 	if err != nil {
 		return nil, err
 	}
