@@ -19,10 +19,12 @@ class Data:
     value_size: int
     compression: str = "none"
     shuffled: bool = False
+    json: bool = False
 
     def __str__(self) -> str:
         packed = "" if self.compression == "none" else f", {self.compression}"
         order = ", in random order" if self.shuffled else ""
+        packed += ", JSON" if self.json else ""
         size = f"{_short(self.records)} x (16 + {self.value_size} B)"
         return f"{size}, {_short(self.distinct)} keys{order}{packed}"
 
@@ -35,6 +37,7 @@ _SMALL = Data(name="small", records=2_000_000, distinct=1_000_000, value_size=10
 _LZ4 = replace(_SMALL, name="lz4", compression="lz4")
 _SHUFFLED = replace(_SMALL, name="shuffled", shuffled=True)
 _LARGE = Data(name="large", records=500_000, distinct=500_000, value_size=1024)
+_JSON = replace(_SMALL, name="json", records=1_000_000, value_size=200, json=True)
 _EMPTY = Data(name="empty", records=0, distinct=1, value_size=1)
 
 
@@ -62,6 +65,11 @@ class Topics:
         return self.scaled(_SMALL)
 
     @property
+    def objects(self) -> Data:
+        """Values that are JSON objects."""
+        return self.scaled(_JSON)
+
+    @property
     def empty(self) -> Data:
         """No records at all."""
         return _EMPTY
@@ -85,6 +93,7 @@ class Topics:
                 partitions=self.partitions,
                 compression=data.compression,
                 shuffled=data.shuffled,
+                json=data.json,
             )
             self._written.add(topic)
         return topic
@@ -104,6 +113,7 @@ class Context:
     rates: list[int]
     empty_options: list[str]
     install_redis: bool
+    before: str
 
     @property
     def servers(self) -> str:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench import (
     loader,
     part_bootstrap,
+    part_formats,
     part_lookups,
     part_memory,
     part_mirror,
@@ -27,6 +28,7 @@ from bench.report import Table
 # In this order: visible and what follows add records to the topic that the first ones read.
 _PARTS: dict[str, Callable[[Context], Table]] = {
     "bootstrap": part_bootstrap.measure,
+    "formats": part_formats.measure,
     "memory": part_memory.measure,
     "lookups": part_lookups.measure,
     "mirror": part_mirror.measure,
@@ -63,6 +65,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--empty", default="", metavar="OPTIONS", help="options of empty_server.py, in one string")
     add("--install-redis", action="store_true", help="apt-get install redis-server if missing")
     add("--patience", type=float, default=15.0, help="seconds to wait for an idle machine")
+    add("--before", default="", metavar="PYTHON", help="with an older sidecar, for formats")
     add("--bootstrap-servers", help="brokers to use instead of starting one")
     return parser
 
@@ -81,6 +84,7 @@ def _context(options: argparse.Namespace, servers: str) -> Context:
         rates=options.rates,
         empty_options=shlex.split(options.empty),
         install_redis=options.install_redis,
+        before=options.before,
     )
 
 

@@ -5,13 +5,14 @@ is stopped at the end of its `with`.
 """
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,8 @@ class Sidecar:
         raise RuntimeError(f"the sidecar did not become ready:\n{self._child.log_tail()}")
 
 
-def _sidecar_program() -> str:
-    beside = Path(sys.executable).with_name("sidecar")
+def _sidecar_program(python: str) -> str:
+    beside = Path(python).with_name("sidecar")
     program = str(beside) if beside.exists() else shutil.which("sidecar")
     if program is None:
         raise MissingError("the `sidecar` command is not installed beside this Python")
@@ -113,12 +114,26 @@ def _sidecar_program() -> str:
 
 
 @contextlib.contextmanager
-def sidecar(servers: str, topic: str) -> Iterator[Sidecar]:
-    """Start a sidecar on one topic; it may still be reading it."""
-    program = _sidecar_program()
+def sidecar(
+    servers: str,
+    topic: str,
+    settings: Mapping[str, Any] | None = None,
+    python: str = sys.executable,
+) -> Iterator[Sidecar]:
+    """Start a sidecar on one topic; it may still be reading it.
+
+    settings: more of its table; python: that it is installed beside.
+    """
+    program = _sidecar_program(python)
     with _folder() as folder:
         addresses = _addresses(folder)
-        line = [program, "serve", "--bootstrap-servers", servers, "--table", f"{TABLE}={topic}"]
+        line = [program, "serve", "--bootstrap-servers", servers]
+        if settings is None:
+            line += ["--table", f"{TABLE}={topic}"]
+        else:
+            file = folder / "sidecar.yaml"
+            file.write_text(json.dumps({"tables": {TABLE: {"topic": topic, **settings}}}))
+            line += ["--config", str(file)]
         line += ["--listen", addresses.unix, "--listen", addresses.tcp]
         line += ["--http", f"127.0.0.1:{free_port()}"]
         with (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
-from ._mirroring import Mirroring, next_offsets
+from ._mirroring import Mirroring
 from ._replica import now
 from ._status import error_of
 from .errors import SidecarError
@@ -59,11 +59,12 @@ class AsyncMirror(Mirroring):
 
         Raises:
             NotReady: it is not.
+            Outdated: they belong to another incarnation of the topic.
             InvalidRequest: it never will be.
         """
-        offsets = next_offsets(positions)
-        if not await self._wait(lambda: self._reached(offsets), timeout):
-            raise self._why(timeout, f"positions {dict(offsets)} were not reached")
+        bound = self._bound(positions)
+        if not await self._wait(lambda: self._reached(bound), timeout):
+            raise self._why(timeout, f"positions {dict(bound.offsets)} were not reached")
 
     async def close(self) -> None:
         """Ends it; lookups raise RuntimeError from then on."""

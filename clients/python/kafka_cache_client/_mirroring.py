@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._pb import cache_pb2
 from ._replica import Change, Replica, Wanted
-from .errors import InvalidRequest, NotReady, SidecarError, TooLarge
+from .errors import InvalidRequest, NotReady, Outdated, SidecarError, TooLarge
 from .model import Positions
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .model import Record
 
-__all__ = ["Mirroring", "next_offsets", "wanted"]
+__all__ = ["Bound", "Mirroring", "wanted"]
 
 log = logging.getLogger("kafka_cache_client")
 
@@ -36,11 +36,11 @@ def wanted(
     return Wanted(table, start, ENCODINGS[encoding], progress, most)
 
 
-def next_offsets(positions: Positions | Mapping[int, int]) -> Mapping[int, int]:
-    """By partition, the next offset."""
-    if isinstance(positions, Positions):
-        return {slot.partition: slot.offset for slot in positions.next_offsets}
-    return positions
+class Bound(NamedTuple):
+    """By partition, the next offset; of which incarnation of the topic, 0: not known."""
+
+    offsets: Mapping[int, int]
+    incarnation: int
 
 
 class Mirroring:
@@ -175,9 +175,24 @@ class Mirroring:
             f"{what} after {timeout:g} s{told}", reason=failure.reason if failure else "NOT_READY"
         )
 
-    def _reached(self, offsets: Mapping[int, int]) -> bool:
+    def _bound(self, positions: Positions | Mapping[int, int]) -> Bound:
+        """What is waited for; offsets alone belong to the topic as it is known now."""
+        if isinstance(positions, Positions):
+            slots = {slot.partition: slot.offset for slot in positions.next_offsets}
+            return Bound(slots, positions.incarnation)
+        known = self._replica.positions
+        return Bound(positions, known.incarnation if known else 0)
+
+    def _reached(self, bound: Bound) -> bool:
         self._fatal()
-        return self._replica.reached(offsets)
+        known = self._replica.positions
+        if known and bound.incarnation and known.incarnation != bound.incarnation:
+            raise Outdated(
+                f"the mirror holds incarnation {known.incarnation} of the topic, the positions "
+                f"belong to {bound.incarnation}: they say nothing of this one",
+                reason="INCARNATION_MISMATCH",
+            )
+        return self._replica.reached(bound.offsets)
 
     def _answers(self) -> bool:
         self._fatal()

@@ -1,6 +1,7 @@
 """A table in the application's own memory, for threads and for asyncio."""
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 import time
@@ -14,6 +15,7 @@ from kafka_cache_client import (
     InvalidRequest,
     NotFresh,
     NotReady,
+    Outdated,
     Unavailable,
     UnknownTable,
     _mirroring,
@@ -68,6 +70,14 @@ async def test_it_holds_the_table_and_follows_it(mirrored, sidecar):
     assert values(mirror) == {b"b": b"2", b"c": b"3"}
     assert mirror.positions.incarnation == 77
     await done(mirror.wait_for(mirror.positions, PLENTY))
+
+
+async def test_positions_of_another_topic_are_not_waited_for(mirrored, sidecar):
+    mirror = mirrored()
+    await done(mirror.wait_until_ready(PLENTY))
+    other = dataclasses.replace(mirror.positions, incarnation=78)
+    with pytest.raises(Outdated, match="incarnation 77 of the topic, the positions belong to 78"):
+        await done(mirror.wait_for(other, PLENTY))
 
 
 async def test_a_part_of_the_table(mirrored, sidecar):

@@ -30,6 +30,7 @@ type data struct {
 	order     []int
 	next      int
 	valueSize int
+	json      bool
 }
 
 func newData(seed uint64, distinct, valueSize int, shuffled bool) *data {
@@ -37,6 +38,16 @@ func newData(seed uint64, distinct, valueSize int, shuffled bool) *data {
 		random: rand.New(rand.NewPCG(seed, 0)), keys: keysOf(distinct), next: distinct, valueSize: valueSize,
 		shuffled: shuffled,
 	}
+}
+
+// jsonValue is an object of about the size, whose city is one of a thousand.
+func (d *data) jsonValue() []byte {
+	value := fmt.Appendf(nil, `{"id":%d,"city":"city-%03d","active":%t,"note":"`,
+		d.random.Uint32(), d.random.IntN(1000), d.random.IntN(2) == 0)
+	for len(value) < d.valueSize-2 {
+		value = fmt.Appendf(value, "%x", d.random.Uint32())
+	}
+	return append(value[:max(len(value)-8, d.valueSize-2)], `"}`...)
 }
 
 func (d *data) record() (key, value []byte) {
@@ -56,6 +67,9 @@ func (d *data) record() (key, value []byte) {
 }
 
 func (d *data) value() []byte {
+	if d.json {
+		return d.jsonValue()
+	}
 	value := make([]byte, 0, d.valueSize+16)
 	for len(value) < d.valueSize {
 		value = append(value, words[d.random.IntN(len(words))]...)

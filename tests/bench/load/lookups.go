@@ -34,15 +34,22 @@ type picker struct {
 	keys   [][]byte
 	table  string
 	batch  int
+	json   bool
 }
 
-func newPicker(keys [][]byte, table string, batch, number int) *picker {
-	return &picker{rand.New(rand.NewPCG(7, uint64(number))), keys, table, batch}
+func (j job) newPicker(number int) *picker {
+	return &picker{rand.New(rand.NewPCG(7, uint64(number))), j.keys, j.table, j.batch, j.json}
 }
 
 func (p *picker) key() []byte { return p.keys[p.random.IntN(len(p.keys))] }
 
-func (p *picker) get() *pb.GetRequest { return &pb.GetRequest{Table: p.table, Key: p.key()} }
+func (p *picker) get() *pb.GetRequest {
+	request := &pb.GetRequest{Table: p.table, Key: p.key()}
+	if p.json {
+		request.Encoding = pb.Encoding_ENCODING_JSON
+	}
+	return request
+}
 
 func (p *picker) multiGet() *pb.MultiGetRequest {
 	keys := make([][]byte, p.batch)
@@ -75,6 +82,7 @@ type job struct {
 	keys     [][]byte
 	table    string
 	batch    int
+	json     bool
 	inFlight int
 	rate     float64
 	window   window
@@ -84,6 +92,7 @@ func lookups(ctx context.Context, args []string) (any, error) {
 	var target, table, mode string
 	var inFlight, distinct, batch int
 	var rate float64
+	var json bool
 	var length, warmup time.Duration
 	options("lookups", args, func(f *flag.FlagSet) {
 		f.StringVar(&target, "target", "127.0.0.1:50051", "host:port or unix:///path")
@@ -92,6 +101,7 @@ func lookups(ctx context.Context, args []string) (any, error) {
 		f.IntVar(&inFlight, "in-flight", 1, "calls in flight")
 		f.Float64Var(&rate, "rate", 0, "calls a second, whatever they take (get, multiget); 0: in flight")
 		f.IntVar(&distinct, "distinct", 1_000_000, "keys to choose from")
+		f.BoolVar(&json, "json", false, "ask for values as JSON (get)")
 		f.IntVar(&batch, "batch", 100, "keys of a batch")
 		f.DurationVar(&length, "length", 3*time.Second, "how long to measure")
 		f.DurationVar(&warmup, "warmup", time.Second, "how long to run before")
@@ -105,7 +115,7 @@ func lookups(ctx context.Context, args []string) (any, error) {
 	// A call that hangs must not hang the run: all end soon after the window does.
 	ctx, cancel := context.WithTimeout(ctx, warmup+length+10*time.Second)
 	defer cancel()
-	work := job{pb.NewCacheServiceClient(conn), keys, table, batch, inFlight, rate, newWindow(warmup, length)}
+	work := job{pb.NewCacheServiceClient(conn), keys, table, batch, json, inFlight, rate, newWindow(warmup, length)}
 	switch mode {
 	case "get":
 		return work.unary(ctx, work.getOnce)
@@ -137,7 +147,7 @@ func (j job) unary(ctx context.Context, call once) (any, error) {
 	var group errgroup.Group
 	for number := range workers {
 		group.Go(func() error {
-			picker := newPicker(j.keys, j.table, j.batch, number)
+			picker := j.newPicker(number)
 			for {
 				sent := time.Now()
 				keys, missing, err := call(ctx, picker)
@@ -165,7 +175,7 @@ func (j job) paced(ctx context.Context, call once) (any, error) {
 	for due, number := time.Now(), 0; due.Before(j.window.end); due, number = due.Add(every), number+1 {
 		time.Sleep(time.Until(due))
 		group.Go(func() error {
-			keys, missing, err := call(ctx, newPicker(j.keys, j.table, j.batch, number))
+			keys, missing, err := call(ctx, j.newPicker(number))
 			mutex.Lock()
 			defer mutex.Unlock()
 			all.note(j.window, due, keys, missing)
@@ -182,7 +192,7 @@ func (j job) stream(ctx context.Context, multi bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	picker := newPicker(j.keys, j.table, j.batch, 0)
+	picker := j.newPicker(0)
 	sent := make([]time.Time, j.inFlight)
 	send := func(id uint64) error {
 		request := &pb.LookupRequest{Id: id}

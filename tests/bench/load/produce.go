@@ -23,7 +23,7 @@ func produce(ctx context.Context, args []string) (any, error) {
 	var servers, topic, compression string
 	var records, distinct, valueSize, partitions, rate int
 	var seed uint64
-	var shuffled bool
+	var shuffled, json bool
 	options("produce", args, func(f *flag.FlagSet) {
 		f.StringVar(&servers, "servers", "127.0.0.1:9092", "bootstrap server")
 		f.StringVar(&topic, "topic", "bench", "topic; made, compacted, when it is not there")
@@ -34,6 +34,7 @@ func produce(ctx context.Context, args []string) (any, error) {
 		f.IntVar(&partitions, "partitions", 4, "partitions of a new topic")
 		f.IntVar(&rate, "rate", 0, "records a second; 0: as fast as it can")
 		f.BoolVar(&shuffled, "shuffled", false, "write the keys in random order, not in turn")
+		f.BoolVar(&json, "json", false, "values that are JSON objects")
 		f.Uint64Var(&seed, "seed", 1, "seed of keys' order and values")
 	})
 	codec := kgo.NoCompression()
@@ -51,8 +52,10 @@ func produce(ctx context.Context, args []string) (any, error) {
 	if err := ensureTopic(ctx, client, topic, int32(partitions)); err != nil {
 		return nil, err
 	}
+	made := newData(seed, distinct, valueSize, shuffled)
+	made.json = json
 	begun := time.Now()
-	if err := write(ctx, client, newData(seed, distinct, valueSize, shuffled), records, newPace(rate)); err != nil {
+	if err := write(ctx, client, made, records, newPace(rate)); err != nil {
 		return nil, err
 	}
 	took := time.Since(begun).Seconds()

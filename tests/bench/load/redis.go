@@ -91,7 +91,7 @@ func redisCalls(
 	var group errgroup.Group
 	for number := range workers {
 		group.Go(func() error {
-			picker := newPicker(keys, "", 0, number)
+			picker := job{keys: keys}.newPicker(number)
 			for {
 				sent := time.Now()
 				keys, missing, err := call(picker)
