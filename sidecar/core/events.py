@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .changes import Change, Why
 from .model import Entry
-from .stored import entry_of, is_turned_away, place_of, source_of
+from .stored import entry_of, is_of_another, is_turned_away, place_of, source_of
 from .view import View
 
 __all__ = ["Event", "Past", "event_of"]
@@ -67,20 +67,16 @@ def event_of(change: Change, position: Callable[[int], int]) -> Event:
     """A change as followers are told it; `position`: how far a partition was read."""
     revision, _, key, held, stored, by, why = change
     told, cause = by or held or stored or b"", None
-    partition = source_of(told)
     if by is None:
+        partition = source_of(told)
         cause = (partition, position(partition))
     elif stored is None:
         why = Why.TABLE_RULE if is_turned_away(by) else why
     elif stored != by:
         cause = place_of(by)[:2]
-    crosses = _is_of_another(held, partition) or _is_of_another(stored, partition)
+    crosses = is_of_another(held, told) or is_of_another(stored, told)
     weight = _OVERHEAD_BYTES + len(key) + len(stored or b"")
     return Event(revision, key, stored, told, cause, why, crosses, weight, {})
-
-
-def _is_of_another(word: bytes | None, partition: int) -> bool:
-    return word is not None and source_of(word) != partition
 
 
 class Past:

@@ -21,6 +21,7 @@ __all__ = [
     "META",
     "ORIGIN_SHIFT",
     "entry_of",
+    "is_of_another",
     "is_tombstone",
     "is_turned_away",
     "offset_of",
@@ -42,6 +43,7 @@ _SIZE_MASK: Final = _TOMBSTONE - 1
 _TURNED_AWAY: Final = 1 << 30
 # Where that mark's byte stands, for a glance at it.
 _MARK_AT, _TOMBSTONE_BYTE = -5, 0x7F
+_ORIGIN_AT = -4
 
 
 def stored_of(record: Record, origin: int, *, keep_headers: bool) -> bytes:
@@ -94,6 +96,14 @@ def source_of(stored: bytes) -> int:
     """The partition that it came from."""
     tail: int = META.unpack_from(stored, len(stored) - META.size)[2]
     return partition_of(tail >> ORIGIN_SHIFT)
+
+
+def is_of_another(stored: bytes | None, other: bytes) -> bool:
+    """Whether it came from another partition than `other`; nothing comes from none."""
+    # The last four bytes are the origin: where they are equal there is no need to look closer.
+    if stored is None or stored[_ORIGIN_AT:] == other[_ORIGIN_AT:]:
+        return False
+    return source_of(stored) != source_of(other)
 
 
 def place_of(stored: bytes) -> tuple[int, int, int]:

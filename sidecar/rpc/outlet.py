@@ -42,7 +42,7 @@ class Form:
         if known is None:
             filled = self._filled(event)
             known = filled.SerializeToString()
-            if not filled.events[0].upsert.decode_error:
+            if self._name[1] != pb.ENCODING_JSON or not filled.events[0].upsert.decode_error:
                 event.forms[self._name] = known
         return known
 

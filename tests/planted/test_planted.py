@@ -161,7 +161,7 @@ BUGS = {
     ),
     "decode-error-kept-for-watches": Bug(
         "I7", "a value whose schema has come is told with the old error to who resumes",
-        "rpc/outlet.py", "if not filled.events[0].upsert.decode_error:", "if True:",
+        "rpc/outlet.py", "or not filled.events[0].upsert.decode_error:", "or True:",
         ("component/test_rpc_watch.py", "schema_has_come"),
     ),
     "snapshot-of-two-moments": Bug(

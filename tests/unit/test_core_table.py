@@ -19,7 +19,7 @@ from sidecar.core.model import (
     partition_of,
     timestamp_type_of,
 )
-from sidecar.core.stored import offset_of, source_of
+from sidecar.core.stored import is_of_another, offset_of, source_of, stored_of
 from sidecar.core.table import Table
 
 
@@ -516,3 +516,22 @@ def test_a_record_that_comes_after_its_keys_fall_is_served():
         pass
     list(table.sweep(1))
     assert (values(table), table.counters.expired) == ({b"a": b"2"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (origin_of(3, 0), origin_of(3, 0), False),
+        (origin_of(3, 0), origin_of(3, 1), False),
+        (origin_of(3, 0), origin_of(4, 0), True),
+        (origin_of(0, 1), origin_of(1 << 20, 1), True),
+    ],
+)
+def test_words_of_two_partitions_are_told_apart_whoever_set_their_timestamps(one, other, told):
+    word, tombstone = (
+        stored_of(Rec(5, b"k", value, timestamp=7), origin, keep_headers=False)
+        for value, origin in ((b"v", one), (None, other))
+    )
+    assert is_of_another(word, tombstone) is told
+    assert is_of_another(tombstone, word) is told
+    assert not is_of_another(None, word)
