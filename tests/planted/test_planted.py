@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -462,28 +463,44 @@ BUGS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", BUGS)
-def test_it_is_caught(name, tmp_path):
-    bug = BUGS[name]
+def tried(bug: Bug, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests that are to catch a bug against a copy that has it."""
     package = kafka_cache_client if bug.module.startswith(CLIENT) else sidecar
     source = Path(package.__file__).parent
-    copied = tmp_path / source.name
+    copied = folder / source.name
     shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
     module = copied / bug.module.removeprefix(CLIENT)
     text = module.read_text(encoding="utf-8")
     assert text.count(bug.sound) == 1, "the source has moved on: plant the bug where it is now"
     module.write_text(text.replace(bug.sound, bug.broken), encoding="utf-8")
     file, word = bug.tests
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-k", word, "-p", "no:cacheprovider",
          str(TESTS / file)],
         cwd=TESTS.parent,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"},
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
         timeout=150,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tries(request, tmp_path_factory):
+    """All that were asked for, two at a time."""
+    asked = [item.callspec.params for item in request.session.items if "tries" in item.fixturenames]
+    pool = ThreadPoolExecutor(2)
+    yield {
+        name: pool.submit(tried, BUGS[name], tmp_path_factory.mktemp(name))
+        for name in (params["name"] for params in asked)
+    }
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUGS)
+def test_it_is_caught(name, tries):
+    done = tries[name].result()
     assert done.returncode == FAILED, done.stdout[-2000:] + done.stderr[-2000:]
 
 
