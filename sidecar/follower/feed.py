@@ -37,6 +37,8 @@ _SLICE = 1024
 # While lookups are answered: about a tenth of a millisecond, for a call takes several rounds of
 # the loop.
 _TAIL_SLICE = 32
+# Work that may wait leaves rounds of the loop to lookups.
+_TIDY_SLICE, _REST_S = 512, 0.001
 # What a batch counts at least, also one of a marker or of an aborted transaction.
 _LEAST = 16
 _GENERATION_BITS = 53
@@ -250,8 +252,8 @@ class Feed:
         while True:
             await self._untidy.wait()
             self._untidy.clear()
-            while table.settle(_SLICE):  # noqa: ASYNC110 (work, not polling)
-                await asyncio.sleep(0)
+            while table.settle(_TIDY_SLICE):  # noqa: ASYNC110 (work, not polling)
+                await asyncio.sleep(_REST_S if self._view.ready else 0)
             while not table.swept:
                 for _ in table.sweep(_SLICE):
                     await asyncio.sleep(0)
@@ -279,7 +281,7 @@ class Feed:
         for index in self._generation.plan.indexes.values():
             while not index.built:
                 index.build_one()
-                await asyncio.sleep(0)
+                await asyncio.sleep(_REST_S)
 
     def _check_memory(self) -> None:
         view = self._view

@@ -19,7 +19,8 @@ __all__ = ["measure", "measure_scans"]
 
 _UPDATES_PER_S, _SCANNED_UPDATES_PER_S = 10_000, 20_000
 _PREFIXES, _WHOLE = 500, 5
-_LEAVE_S = 5.0
+# Behind what is kept of the past for those who come back.
+_LEAVE_S = 35.0
 
 
 def measure(context: Context) -> Table:
