@@ -49,8 +49,9 @@ class Form:
     def _filled(self, event: Event) -> pb.WatchResponse:
         response = pb.WatchResponse()
         message = response.events.add()
-        if event.entry is not None:
-            self.fill(message.upsert, event.key, event.entry)
+        entry = event.entry
+        if entry is not None:
+            self.fill(message.upsert, event.key, entry)
         else:
             partition, offset, timestamp = event.at
             gone = message.deletion

@@ -90,11 +90,11 @@ class Sending:
 
     def _wake(self) -> None:
         """Something has come, or it is over."""
-        if self._follower.over:
-            self._woken.set()
-        elif not self._follower.lagged:
+        if not (self._follower.over or self._follower.lagged):
             self._turns.ask(self._woken, at_once=self._follower.plenty)
-        elif self._cutting is None:
+            return
+        self._woken.set()
+        if self._follower.lagged and self._cutting is None:
             self._cutting = asyncio.create_task(_cut(self._out.context, self._lagged()))
 
     async def wait(self) -> None:
