@@ -23,9 +23,10 @@ from .core.bounds import UNBOUND, Bounds
 from .core.errors import Reason, Refused
 from .core.model import HEADERS, OFFSET, ORIGIN, TIMESTAMP, VALUE, Entry, Headers, partition_of
 from .core.ordered import prefix_end
+from .core.queue import Follower, Keys, Wanted
 from .core.served import Generation, Served, TableState
 from .core.view import Reading
-from .core.watch import Follower, Keys, Wanted, Watches
+from .core.watch import Watches
 from .follower.following import Following, boottime
 from .ops.config import Config, load
 from .ops.memory import Budget, container_limit

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from itertools import takewhile
+from itertools import islice, takewhile
+from math import inf
 from typing import NamedTuple
 
 from .changes import Change, Why
@@ -15,7 +16,10 @@ __all__ = ["Event", "Past", "event_of"]
 # What an event weighs beside its key and its value.
 _OVERHEAD_BYTES = 200
 # So many of the latest keep what was encoded of them; whoever is further behind has it done anew.
-_FORMED = 4096
+_FORMED = 8192
+_FORMED_AT_ONCE = 256
+# At how many events, and behind how many bytes, readers are called.
+_NEVER = inf, inf
 
 
 class Event(NamedTuple):
@@ -66,6 +70,12 @@ class Event(NamedTuple):
 def event_of(change: Change, position: Callable[[int], int]) -> Event:
     """A change as followers are told it; `position`: how far a partition was read."""
     revision, _, key, held, stored, by, why = change
+    if stored is not None and stored is by and not is_of_another(held, stored):
+        # Nearly always: a record took the place of one of its own partition.
+        weight = _OVERHEAD_BYTES + len(key) + len(stored)
+        return Event(
+            revision, key, stored, stored, None, why, crosses=False, weight=weight, forms={}
+        )
     told, cause = by or held or stored or b"", None
     if by is None:
         partition = source_of(told)
@@ -80,34 +90,66 @@ def event_of(change: Change, position: Callable[[int], int]) -> Event:
 
 
 class Past:
-    """The latest events of a generation, for those who go on behind one.
+    """The log of a generation's latest events: for those who go on behind one, and who read it.
 
     Attributes:
         events: the oldest first.
         since: the revision behind which all are here.
         positions: the same by partition.
         weight: bytes, about.
+        limit: most of that.
+        count: events that were ever written.
+        written: bytes that were ever written, about.
     """
 
     def __init__(self, view: View, limit: int) -> None:
         self.events: deque[Event] = deque()
         self.since = view.table.revision
         self.positions = {number: known.position for number, known in view.progress.items()}
-        self._limit = limit
-        self.weight = 0
+        self.limit = limit
+        self.weight = self.count = self.written = 0
+        self._call = _NEVER
 
-    def keep(self, event: Event) -> None:
-        """It has happened; what is too long past is let go."""
+    def keep(self, event: Event) -> bool:
+        """It has happened; what is too long past is let go. True: readers are to look."""
         self.events.append(event)
-        if len(self.events) > _FORMED:
-            self.events[-_FORMED - 1].forms.clear()
+        self.count += 1
+        self.written += event.weight
         self.weight += event.weight
-        while self.weight > self._limit:
+        if self.weight > self.limit:
+            self._let_go()
+        if not self.count % _FORMED_AT_ONCE:
+            known = islice(reversed(self.events), _FORMED, _FORMED + _FORMED_AT_ONCE)
+            for older in known:
+                older.forms.clear()
+        count, written = self._call
+        return self.count >= count or self.written > written
+
+    def _let_go(self) -> None:
+        positions = self.positions
+        while self.weight > self.limit:
             oldest = self.events.popleft()
             self.weight -= oldest.weight
             self.since = oldest.revision
             partition, offset = oldest.cause or oldest.at[:2]
-            self.positions[partition] = max(self.positions.get(partition, 0), offset + 1)
+            if offset >= positions.get(partition, 0):
+                positions[partition] = offset + 1
+
+    def call_at(self, count: int, written: int) -> None:
+        """Readers are to look at so many events, or behind so many bytes."""
+        self._call = min(self._call[0], count), min(self._call[1], written)
+
+    def called(self) -> None:
+        """All look now, and say anew when they are to."""
+        self._call = _NEVER
+
+    def holds(self, number: int) -> bool:
+        """All events behind the first so many are here."""
+        return self.count - len(self.events) <= number
+
+    def latest(self, number: int) -> list[Event]:
+        """The latest so many."""
+        return list(islice(reversed(self.events), number))[::-1]
 
     def forget(self, most: int) -> bool:
         """Let go of so many, and say whether there are more; nobody may resume any more."""

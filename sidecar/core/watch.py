@@ -3,6 +3,7 @@
 Each change becomes one event, which all followers share; each has a queue of those whose
 keys it wants, bounded in bytes. Who wants keys with a prefix is found by that prefix, so
 hundreds of followers of a key each cost a change no more than the one that it concerns.
+Who wants all has no queue, but a place in the log.
 
 The latest events stay in a log, bounded in bytes too, so that one who was cut off may go
 on behind the last that it was given: by revision, or by position. What the log no longer
@@ -18,22 +19,17 @@ begun, and what changes while it is given waits for the next. Between two rounds
 given is the table at one revision; inside a round it is not.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
-from .changes import SHARDS, Change, shard_of
+from .changes import SHARDS, Change
 from .events import Event, Past, event_of
 from .model import Entry
 from .ordered import prefix_end
+from .queue import Encode, Follower, Keys, Wanted
 from .stored import entry_of
 from .view import View
 
-__all__ = ["PLENTY", "Expired", "Follower", "Keys", "Walk", "Wanted", "Watches"]
-
-
-# So many events are worth a message of their own.
-PLENTY = 250
+__all__ = ["Expired", "Walk", "Watches"]
 
 
 class Expired(Exception):  # noqa: N818 (a point in time, not an error)
@@ -41,120 +37,6 @@ class Expired(Exception):  # noqa: N818 (a point in time, not an error)
 
     Or more has come since than may wait: who was cut there would be cut there for ever.
     """
-
-
-class Keys(NamedTuple):
-    """start <= key < end; an empty end is no end. `prefix`: the keys that begin with `start`."""
-
-    start: bytes = b""
-    end: bytes = b""
-    prefix: bool = True
-
-    def holds(self, key: bytes) -> bool:
-        """It is one of them."""
-        if self.prefix:
-            return key.startswith(self.start)
-        return self.start <= key and (not self.end or key < self.end)
-
-
-class Wanted(NamedTuple):
-    """What a follower wants.
-
-    Attributes:
-        keys: whose changes.
-        latest: each key's latest change only, where it falls behind.
-        limit: most bytes that wait for it.
-    """
-
-    keys: Keys
-    latest: bool
-    limit: int
-
-
-class Follower:
-    """One follower's queue.
-
-    Args:
-        wanted: what goes in.
-        walked: the dicts of the table that it has walked already.
-
-    Attributes:
-        wake: called when something has come where nothing was, when so much has (`plenty`) that
-            it need not be more, and when it is over; does not raise.
-        weight: bytes that wait.
-        lagged: more waited than its limit, so nothing is left of it.
-        over: the generation is not the one that answers any more.
-    """
-
-    __slots__ = ("_closed", "_open", "lagged", "over", "wake", "walked", "wanted", "weight")
-
-    def __init__(self, wanted: Wanted, walked: int) -> None:
-        self.wanted = wanted
-        self.walked = walked
-        self.weight = 0
-        self.lagged = self.over = False
-        self.wake: Callable[[], object] = bool  # nobody yet
-        # By their number, or by key where only the latest counts.
-        self._open: dict[bytes | int, Event] = {}
-        # The round that is given.
-        self._closed: deque[Event] = deque()
-
-    def __repr__(self) -> str:
-        waiting = len(self._open) + len(self._closed)
-        return f"<Follower waiting={waiting} weight={self.weight} walked={self.walked}>"
-
-    def put(self, event: Event) -> None:
-        """A change of a key that it wants."""
-        ahead = self.walked < SHARDS and shard_of(event.key) >= self.walked
-        if self.lagged or ahead:
-            return
-        name: bytes | int = len(self._open)
-        first = not name
-        if self.wanted.latest:
-            name = event.key
-            if earlier := self._open.pop(name, None):
-                self.weight -= earlier.weight
-        self._open[name] = event
-        self.weight += event.weight
-        if self.weight > self.wanted.limit:
-            self._open, self._closed = {}, deque()
-            self.weight, self.lagged = 0, True
-        if first or self.lagged or len(self._open) % PLENTY == 0:
-            self.wake()
-
-    def end(self) -> None:
-        """Its generation is over."""
-        self.over = True
-        self.wake()
-
-    def take(self, most: int, weight: int) -> list[Event]:
-        """Up to `most` events of one round, of about `weight` bytes; at least one that waits."""
-        taken: list[Event] = []
-        while (self._closed or self._open) and len(taken) < most and weight > 0:
-            if not self._closed:
-                if taken:
-                    break  # a round ends
-                self._closed, self._open = deque(self._open.values()), {}
-            event = self._closed.popleft()
-            self.weight -= event.weight
-            weight -= event.weight
-            taken.append(event)
-        return taken
-
-    @property
-    def plenty(self) -> bool:
-        """So many wait that it is not worth while to wait for more."""
-        return len(self._open) >= PLENTY
-
-    @property
-    def empty(self) -> bool:
-        """Nothing waits."""
-        return not self._open and not self._closed
-
-    @property
-    def between(self) -> bool:
-        """No round is begun: what was given is the table as it was when the last one closed."""
-        return not self._closed
 
 
 class Watches:
@@ -170,6 +52,8 @@ class Watches:
         self._past = Past(view, log_bytes)
         self._by_prefix: dict[int, dict[bytes, dict[Follower, None]]] = {}
         self._by_range: dict[Follower, None] = {}
+        self._readers: dict[Follower, None] = {}
+        self._encodes: set[Encode] = set()
         self._all: dict[Follower, None] = {}
         self._quiet = 0
         view.table.observe(self)
@@ -183,14 +67,25 @@ class Watches:
     def __call__(self, change: Change) -> None:
         """Tell those whom a change concerns."""
         event = event_of(change, self._position)
-        self._past.keep(event)
+        self._keep(event)
         key = event.key
         for size, known in self._by_prefix.items():
             for follower in known.get(key[:size], ()):
                 follower.put(event)
+                if follower.wanted.encode is not None:
+                    follower.wanted.encode(event)
         for follower in self._by_range:
             if follower.wanted.keys.holds(key):
                 follower.put(event)
+
+    def _keep(self, event: Event) -> None:
+        """For those who read the log, or will."""
+        for encode in self._encodes:
+            encode(event)
+        if self._past.keep(event):
+            self._past.called()
+            for follower in list(self._readers):
+                follower.look()
 
     # Who follows
 
@@ -278,16 +173,34 @@ class Watches:
     def _add(self, follower: Follower) -> Follower:
         keys = follower.wanted.keys
         self._all[follower] = None
-        if keys.prefix:
+        if follower.wanted.all:
+            follower.caught_up = self._reads
+        if follower.wanted.all and follower.empty and follower.walked == SHARDS:
+            self._reads(follower)
+        elif keys.prefix:
             known = self._by_prefix.setdefault(len(keys.start), {})
             known.setdefault(keys.start, {})[follower] = None
         else:
             self._by_range[follower] = None
         return follower
 
+    def _reads(self, follower: Follower) -> None:
+        """Nothing waits in its own queue: the log may take the place of that."""
+        self._forget(follower)
+        self._readers[follower] = None
+        self._set_encodes()
+        follower.read(self._past)
+
     def leave(self, follower: Follower) -> None:
         """Follow no longer."""
+        follower.leave()
         self._all.pop(follower, None)
+        self._forget(follower)
+
+    def _forget(self, follower: Follower) -> None:
+        if follower in self._readers:
+            del self._readers[follower]
+            self._set_encodes()
         self._by_range.pop(follower, None)
         keys = follower.wanted.keys
         same = self._by_prefix.get(len(keys.start), {})
@@ -296,6 +209,10 @@ class Watches:
             del same[keys.start]
         if not same:
             self._by_prefix.pop(len(keys.start), None)
+
+    def _set_encodes(self) -> None:
+        encodes = (follower.wanted.encode for follower in self._readers)
+        self._encodes = {encode for encode in encodes if encode is not None}
 
     def rest(self, rounds: int) -> bool:
         """A round is over; true: nobody has followed for so many, and nobody is told any more."""

@@ -1,6 +1,6 @@
 """What feeds one generation of a table: folds what is read, and says what it waits for.
 
-It takes what the reader brings in slices of about two milliseconds and yields between
+It takes what the reader brings in slices (`pacing`) and yields between
 them, so lookups go on during a bootstrap. A slice has no await in it and ends by
 moving the position: whoever runs in between sees the fold of a stated prefix.
 
@@ -27,6 +27,7 @@ from ..kafka.topic import Start, Topic
 from ..ops.logs import event
 from .aging import age
 from .confirming import DETAIL, Confirmer
+from .pacing import pace_of
 from .setting import OverBudget, Policy, Setting, Stalled
 
 __all__ = ["Feed", "generation_of"]
@@ -34,9 +35,6 @@ __all__ = ["Feed", "generation_of"]
 _log = logging.getLogger("sidecar.follower")
 
 _SLICE = 1024
-# While lookups are answered: about a tenth of a millisecond, for a call takes several rounds of
-# the loop.
-_TAIL_SLICE = 32
 # Work that may wait leaves rounds of the loop to lookups.
 _TIDY_SLICE, _REST_S = 512, 0.001
 # What a batch counts at least, also one of a marker or of an aborted transaction.
@@ -102,14 +100,15 @@ class Feed:
         await self._give_way()
         self._warn_of_gap(view.progress[number], fetched)
         await self._until_there_is_memory()
-        limit = _TAIL_SLICE if view.ready else _SLICE
+        limit, rounds = pace_of(view, fetched)
         try:
             for applied in view.fold(self._generation.seen(fetched), limit):
                 self._room -= max(applied, _LEAST)
                 if self._room <= 0:
                     self._room = limit
                     self._check_memory()
-                    await asyncio.sleep(0)
+                    for _ in range(rounds):
+                        await asyncio.sleep(0)
         finally:
             self._setting.served.arrivals.reached(number, view.progress[number].position)
         self._check_memory()

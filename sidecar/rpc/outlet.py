@@ -35,8 +35,27 @@ class Form:
     def __init__(self, fill: Fill, name: tuple[int, int]) -> None:
         self.fill = fill
         self._name = name
+        # Filled anew for each event: clearing a message costs half of what making one does.
+        self._response = pb.WatchResponse()
+        self._upsert = self._response.events.add().upsert
 
-    def piece_of(self, event: Event) -> bytes:
+    def __eq__(self, other: object) -> bool:
+        """It makes the same of an event of the same generation."""
+        return isinstance(other, Form) and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    @property
+    def early(self) -> "Form | None":
+        """What encodes events as they come; JSON waits until it is wanted: it takes long."""
+        return None if self._name[1] == pb.ENCODING_JSON else self
+
+    def known(self, event: Event) -> bytes | None:
+        """A change that was encoded already."""
+        return event.forms.get(self._name)
+
+    def __call__(self, event: Event) -> bytes:
         """A change; encoded by whoever comes first, save for errors, which may heal."""
         known = event.forms.get(self._name)
         if known is None:
@@ -47,9 +66,14 @@ class Form:
         return known
 
     def _filled(self, event: Event) -> pb.WatchResponse:
+        """A response that holds a change; until the next is filled."""
+        entry, response = event.entry, self._response
+        if entry is not None and event.cause is None:
+            self._upsert.Clear()
+            self.fill(self._upsert, event.key, entry)
+            return response
         response = pb.WatchResponse()
         message = response.events.add()
-        entry = event.entry
         if entry is not None:
             self.fill(message.upsert, event.key, entry)
         else:
@@ -77,19 +101,15 @@ class Form:
 
 
 class Outlet(NamedTuple):
-    """Where one watch of one generation goes."""
+    """Where one watch of one generation goes; `token_at`: makes the token behind a revision."""
 
     context: Context
     served: Served
     view: View
     form: Form
-    token_for: Callable[[int, int], str]
+    token_at: Callable[[int], str]
     clock: Callable[[], float]
     message_bytes: int
-
-    def token_at(self, revision: int) -> str:
-        """It goes on behind a revision."""
-        return self.token_for(self.view.identity[1], revision)
 
     async def send(self, pieces: Sequence[bytes], token: str) -> None:
         """Write pieces, in as many responses as they need; the last one has the token.
@@ -99,14 +119,14 @@ class Outlet(NamedTuple):
         """
         incarnation, generation = self.view.identity
         origin = pb.WatchResponse(incarnation=incarnation, generation=generation)
-        behind = origin.SerializeToString()
         origin.resume_token = token
         last = origin.SerializeToString()
         some, size = list[bytes](), len(last)
         for piece in pieces:
             size += len(piece)
             if some and size > self.message_bytes:
-                await self.context.write(b"".join((*some, behind)))
+                origin.resume_token = ""
+                await self.context.write(b"".join((*some, origin.SerializeToString())))
                 some, size = [], len(last) + len(piece)
             if size > self.message_bytes:
                 raise too_large(self.served, _key_of(piece), size, self.message_bytes)

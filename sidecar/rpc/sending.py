@@ -24,8 +24,9 @@ from ..core.errors import Reason, Refused
 from ..core.events import Event
 from ..core.model import Entry
 from ..core.progress import Progress
+from ..core.queue import Follower
 from ..core.served import Served
-from ..core.watch import Follower, Walk
+from ..core.watch import Walk
 from .calls import Context
 from .errors import abort
 from .outlet import Outlet
@@ -99,11 +100,11 @@ class Sending:
 
     async def wait(self) -> None:
         """Wait for a turn, which comes when something has come or progress is due."""
+        due = asyncio.get_running_loop().call_later(self._interval_s, self._turns.due, self._woken)
         try:
-            async with asyncio.timeout(self._interval_s):
-                await self._woken.wait()
-        except TimeoutError:
-            await self._turns.take()
+            await self._woken.wait()
+        finally:
+            due.cancel()
         self._woken.clear()
 
     async def snapshot(self, walk: Walk) -> None:
@@ -118,7 +119,7 @@ class Sending:
                 await self._send(pieces)
                 pieces = []
                 await self._turns.take()
-                await self._round(tokens=False)
+                await self._round(tokens=False, marked=False)
         await self._send(pieces)
         await self._give_mark("snapshot_end", tokens=False)
 
@@ -144,7 +145,7 @@ class Sending:
         For what comes meanwhile a turn was asked for already.
         """
         self._check()
-        mark = await self._round(tokens=True)
+        mark = await self._round(tokens=True, marked=self._due)
         if mark is not None and self._due:
             await self._tell("progress", mark)
 
@@ -153,19 +154,20 @@ class Sending:
         while True:
             self._check()
             await self._turns.take()
-            mark = await self._round(tokens=tokens)
+            mark = await self._round(tokens=tokens, marked=True)
             if mark is not None:
                 break
             await asyncio.sleep(_SETTLED_S)
         await self._tell(event, mark)
 
-    async def _round(self, *, tokens: bool) -> _Mark | None:
+    async def _round(self, *, tokens: bool, marked: bool) -> _Mark | None:
         """Send what waits now, a response a turn, and with `tokens` progress where it is due.
 
-        What was sent is then the table as the mark tells, if there is one.
+        What was sent is then the table as the mark tells, if one is wanted and there is one.
         """
         self._check()
-        mark = self._mark_now()  # in the moment in which the round is closed
+        # In the moment in which the round is closed.
+        mark = self._mark_now() if marked or self._follower.wanted.latest else None
         while events := self._follower.take(_EVENTS, _BYTES):
             # Told only now: one that is cut meanwhile has nothing left of its round.
             over = self._follower.between
@@ -187,11 +189,14 @@ class Sending:
 
     async def _pieces_of(self, events: list[Event]) -> list[bytes]:
         """The events' pieces, a few at a time: whoever comes first encodes them for all."""
-        pieces = list[bytes]()
-        for start in range(0, len(events), _AT_ONCE):
-            if start:
-                await asyncio.sleep(0)
-            pieces += map(self._out.form.piece_of, events[start : start + _AT_ONCE])
+        form, pieces, fresh = self._out.form, list[bytes](), 0
+        for event in events:
+            piece = form.known(event)
+            if piece is None:
+                piece, fresh = form(event), fresh + 1
+                if fresh % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            pieces.append(piece)
         return pieces
 
     def _token_behind(self, last: Event, whole: _Mark | None) -> str:

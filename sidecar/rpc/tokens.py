@@ -17,6 +17,7 @@ Layout, before base64url without padding: version (1 byte), checksum (8), genera
 import hashlib
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from ..core.errors import Reason, Refused
@@ -24,7 +25,7 @@ from ..core.errors import Reason, Refused
 # The range that a token belongs to, and the index by which it is ordered, if any.
 Bounds: TypeAlias = tuple[bytes, ...]
 
-__all__ = ["next_key", "resume_point", "resume_token", "token_for"]
+__all__ = ["next_key", "resume_point", "resume_tokens", "token_for"]
 
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct(">B8sQ")
@@ -37,7 +38,7 @@ _FROM: Final = {_PAGE: "next_page_token", _RESUME: "the last one of the watch"}
 
 def token_for(table: str, bounds: Bounds, generation: int, key: bytes) -> str:
     """The token of the page that begins at `key`."""
-    return _made(_PAGE, table, bounds, generation, key)
+    return _made(_begun(_PAGE, table, bounds, generation), generation, key)
 
 
 def next_key(token: str, table: str, bounds: Bounds, generation: int) -> bytes:
@@ -56,9 +57,14 @@ def next_key(token: str, table: str, bounds: Bounds, generation: int) -> bytes:
     return key
 
 
-def resume_token(table: str, bounds: Bounds, generation: int, revision: int) -> str:
-    """The token of a watch that has sent all up to a revision."""
-    return _made(_RESUME, table, bounds, generation, _REVISION.pack(revision))
+def resume_tokens(table: str, bounds: Bounds, generation: int) -> Callable[[int], str]:
+    """Makes the tokens of a watch: each for a revision up to which it has sent all."""
+    begun = _begun(_RESUME, table, bounds, generation)
+
+    def token(revision: int) -> str:
+        return _made(begun.copy(), generation, _REVISION.pack(revision))
+
+    return token
 
 
 def resume_point(token: str, table: str, bounds: Bounds) -> tuple[int, int]:
@@ -71,9 +77,8 @@ def resume_point(token: str, table: str, bounds: Bounds) -> tuple[int, int]:
     return generation, _REVISION.unpack(place)[0]
 
 
-def _made(use: str, table: str, bounds: Bounds, generation: int, place: bytes) -> str:
-    checksum = _checksum(use, table, bounds, generation, place)
-    return _text(_HEAD.pack(_VERSION, checksum, generation) + place)
+def _made(begun: "hashlib.blake2b", generation: int, place: bytes) -> str:
+    return _text(_HEAD.pack(_VERSION, _checksum(begun, place), generation) + place)
 
 
 def _read(use: str, token: str, table: str, bounds: Bounds) -> tuple[int, bytes]:
@@ -83,7 +88,8 @@ def _read(use: str, token: str, table: str, bounds: Bounds) -> tuple[int, bytes]
     except (ValueError, struct.error):
         raise _bad_token(use) from None
     place = raw[_HEAD.size :]
-    ours = version == _VERSION and checksum == _checksum(use, table, bounds, generation, place)
+    begun = _begun(use, table, bounds, generation)
+    ours = version == _VERSION and checksum == _checksum(begun, place)
     # The decoder skips what is not base64, so the text is compared, too.
     if not ours or token != _text(raw):
         raise _bad_token(use)
@@ -94,10 +100,19 @@ def _text(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def _checksum(use: str, table: str, bounds: Bounds, generation: int, place: bytes) -> bytes:
-    parts = (use.encode(), table.encode(), *bounds, b"%d" % generation, place)
-    text = b"".join(_U32.pack(len(part)) + part for part in parts)
-    return hashlib.blake2b(text, digest_size=8).digest()
+def _begun(use: str, table: str, bounds: Bounds, generation: int) -> "hashlib.blake2b":
+    """The checksum of all that tokens of one use have in common, to go on with."""
+    parts = (use.encode(), table.encode(), *bounds, b"%d" % generation)
+    return hashlib.blake2b(b"".join(map(_sized, parts)), digest_size=8)
+
+
+def _checksum(begun: "hashlib.blake2b", place: bytes) -> bytes:
+    begun.update(_sized(place))
+    return begun.digest()
+
+
+def _sized(part: bytes) -> bytes:
+    return _U32.pack(len(part)) + part
 
 
 def _bad_token(use: str) -> Refused:

@@ -16,9 +16,11 @@ from typing import Final
 
 __all__ = ["Turns"]
 
-# So much is between two turns. So long is gathered for each watch there is, and at most.
-_EACH_S: Final = 0.001
-_MOST_S: Final = 0.5
+# So much is between two turns.
+_BETWEEN_S: Final = 0.001
+# So long is gathered for each watch there is, and at most.
+_EACH_S: Final = 0.002
+_MOST_S: Final = 1.0
 
 
 class Turns:
@@ -52,6 +54,11 @@ class Turns:
             self._soon.append(turn)
         self._go_on()
 
+    def due(self, turn: asyncio.Event) -> None:
+        """Set it in its turn."""
+        self._ready.append(turn)
+        self._go_on()
+
     async def take(self, *, again: bool = False) -> None:
         """Wait for a turn; `again`: soon, to go on with what was begun in the last."""
         turn = asyncio.Event()
@@ -62,7 +69,7 @@ class Turns:
     def _go_on(self) -> None:
         loop = asyncio.get_running_loop()
         if any(self._lines) and self._next is None:
-            self._next = loop.call_at(self._last + _EACH_S, self._give)
+            self._next = loop.call_at(self._last + _BETWEEN_S, self._give)
         if self._gathering and self._due is None:
             self._due = loop.call_at(self._gathering[0][0], self._gathered)
 

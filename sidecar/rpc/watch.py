@@ -13,9 +13,10 @@ from typing import Final, NoReturn
 from .._pb import cache_pb2 as pb
 from ..core.bounds import Bounds
 from ..core.errors import Reason, Refused
+from ..core.queue import Follower, Keys, Wanted
 from ..core.served import Generation, Served
 from ..core.view import View
-from ..core.watch import Expired, Follower, Keys, Walk, Wanted, Watches
+from ..core.watch import Expired, Walk, Watches
 from .calls import Context
 from .checks import KeyRange, range_of
 from .errors import bad_argument
@@ -23,7 +24,7 @@ from .outlet import Form, Outlet
 from .ports import Limits
 from .sending import Sending, expired
 from .tables import Tables, in_order
-from .tokens import resume_point, resume_token
+from .tokens import resume_point, resume_tokens
 from .turns import Turns
 
 __all__ = ["Watching"]
@@ -88,11 +89,8 @@ class _Call:
         self._context = context
         self._range = _range_of(request)
         by_range = request.HasField("filter") and request.filter.WhichOneof("by") == "key_range"
-        self._wanted = Wanted(
-            Keys(*self._range, prefix=not by_range),
-            latest=_latest(request.delivery),
-            limit=watching.limits.watch_bytes,
-        )
+        self._keys = Keys(*self._range, prefix=not by_range)
+        self._latest = _latest(request.delivery)
         asked_ms = request.progress_interval_ms or _PROGRESS_MS
         self._interval_s = max(_LEAST_PROGRESS_MS, asked_ms) / 1000
 
@@ -151,13 +149,15 @@ class _Call:
         await self._prepare(generation)
         form = Form(fill, (self._request.view, self._request.encoding))
         watches = await self._watches_of(generation)
-        follower, walk = self._begin(start, watches)
+        limit = watching.limits.watch_bytes
+        wanted = Wanted(self._keys, self._latest, limit, form.early)
+        follower, walk = self._begin(start, watches, wanted)
         outlet = Outlet(
             self._context,
             served,
             generation.view,
             form,
-            self._token_for,
+            resume_tokens(served.definition.name, self._range, reading.generation),
             watching.clock,
             watching.limits.message_bytes,
         )
@@ -181,9 +181,6 @@ class _Call:
         if generation.plan.prepare is not None and self._request.encoding == pb.ENCODING_JSON:
             await generation.plan.prepare()
 
-    def _token_for(self, generation: int, revision: int) -> str:
-        return resume_token(self._served.definition.name, self._range, generation, revision)
-
     async def _watches_of(self, generation: Generation) -> Watches:
         table = generation.view.table
         while table.settle(_SETTLED_AT_ONCE):  # noqa: ASYNC110 (work, not polling)
@@ -194,8 +191,8 @@ class _Call:
             generation.watches = Watches(generation.view, 2 * self._watching.limits.watch_bytes)
         return generation.watches
 
-    def _begin(self, start: str, watches: Watches) -> tuple[Follower, Walk | None]:
-        request, wanted = self._request, self._wanted
+    def _begin(self, start: str, watches: Watches, wanted: Wanted) -> tuple[Follower, Walk | None]:
+        request = self._request
         try:
             if start == "snapshot":
                 return watches.walk(wanted)

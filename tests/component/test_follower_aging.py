@@ -8,7 +8,8 @@ from component.watching import SNAPSHOT, held_by, watching
 from support.fake_broker import FakeCluster
 from support.following import following
 
-from sidecar.core.watch import Keys, Wanted, Watches
+from sidecar.core.queue import Keys, Wanted
+from sidecar.core.watch import Watches
 from sidecar.follower import aging
 from sidecar.kafka import reader, topology
 

@@ -206,6 +206,24 @@ async def test_two_forms_of_one_change_do_not_mix(view):
         assert (bad.raw_value, bool(bad.decode_error)) == (b"{", True)
 
 
+async def test_a_change_has_what_is_its_own_and_nothing_of_the_one_before():
+    users = table("users", (b"a", b"1"), headers=True)
+    async with watching(users) as watch:
+        following = watch(view=pb.VIEW_FULL)
+        await following.until("progress")
+        first = Rec(1, b"b", b"2", 7, [("name", b"x"), ("none", None)])
+        fold(users, first, Rec(2, b"", b"", 0), Rec(3, b"b", None))
+        await following.until("deletion")
+        one, other = (each.upsert for each in following.events[1:3])
+        assert (one.key, one.value, one.timestamp_ms) == (b"b", b"2", 7)
+        assert [(h.key, h.value, h.HasField("value")) for h in one.headers] == [
+            (b"name", b"x", True),
+            (b"none", b"", False),
+        ]
+        assert (other.key, other.value, other.HasField("value")) == (b"", b"", True)
+        assert (other.offset, other.timestamp_ms, list(other.headers)) == (2, 0, [])
+
+
 async def test_what_the_log_let_go_is_told_with_its_cause():
     users = table("users", (b"a", b"1"), (b"b", b"2"))
     async with watching(users) as watch:

@@ -11,7 +11,7 @@ from component.rpc_support import GENERATION, Clock, Rec, client, fold, serving,
 from component.watching import PLENTY_S, SNAPSHOT, Watch, held_by, watching
 
 from sidecar._pb import cache_pb2 as pb
-from sidecar.rpc.tokens import resume_token
+from sidecar.rpc.tokens import resume_tokens
 
 
 def changes_of(following):
@@ -98,7 +98,7 @@ async def test_a_missing_delete_at_the_point_of_resuming(wanted):
 
 async def test_a_point_to_resume_from_that_is_yet_to_come():
     users = table("users", (b"a", b"1"))
-    ahead = resume_token("users", (b"", b""), GENERATION, users.view.table.revision + 5)
+    ahead = resume_tokens("users", (b"", b""), GENERATION)(users.view.table.revision + 5)
     async with watching(users) as watch:
         refused = await watch(resume_token=ahead).refusal()
         assert refused.reason == "RESUME_EXPIRED"

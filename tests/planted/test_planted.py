@@ -167,7 +167,7 @@ BUGS = {
     ),
     "snapshot-of-two-moments": Bug(
         "I16", "changes come before the snapshot of their keys",
-        "core/watch.py", "if self.lagged or ahead:", "if self.lagged:",
+        "core/queue.py", "if self.lagged or ahead or", "if self.lagged or",
         ("unit/test_core_watch.py", "walk_meets_each_dict"),
     ),
     "filter-leaks": Bug(
@@ -177,8 +177,31 @@ BUGS = {
     ),
     "slow-watch-kept": Bug(
         "I18", "what waits for a watch has no bound",
-        "core/watch.py", "if self.weight > self.wanted.limit:", "if False:",
+        "core/queue.py", "if queue.weight + self._round.weight > self.wanted.limit:",
+        "if False:",
         ("unit/test_core_watch.py", "falls_behind"),
+    ),
+    "slow-reader-kept": Bug(
+        "I18", "what waits in the log for a watch of all keys has no bound",
+        "core/queue.py", "if self.weight > self.wanted.limit or place.lost:",
+        "if place.lost:",
+        ("unit/test_core_watch.py", "falls_behind"),
+    ),
+    "let-go-unread": Bug(
+        "I13", "who reads the log is not told that it has let go of what was not read",
+        "core/queue.py", "if self.weight > self.wanted.limit or place.lost:",
+        "if self.weight > self.wanted.limit:",
+        ("unit/test_core_watch.py", "before_it_was_read"),
+    ),
+    "read-with-a-gap": Bug(
+        "I13", "a round that is read from the log leaves out its first change",
+        "core/queue.py", "log.latest(len(self))", "log.latest(len(self) - 1)",
+        ("unit/test_core_watch.py", "at_every_mark"),
+    ),
+    "left-over-headers": Bug(
+        "I17", "a change has the headers of the one before it, too",
+        "rpc/outlet.py", "            self._upsert.Clear()\n", "",
+        ("component/test_rpc_watch.py", "nothing_of_the_one_before"),
     ),
     "re-created-unnoticed": Bug(
         "I19", "another topic of the same name is taken for the same",

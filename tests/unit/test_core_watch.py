@@ -12,9 +12,11 @@ from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
 from sidecar.core.progress import Progress
+from sidecar.core.queue import PLENTY as MANY
+from sidecar.core.queue import Keys, Wanted
 from sidecar.core.rule import Ruled
 from sidecar.core.view import View
-from sidecar.core.watch import Expired, Keys, Wanted, Watches
+from sidecar.core.watch import Expired, Watches
 
 KEYS = [b"", b"a", b"ab", b"abc", b"b", b"\xff", *(b"key-%d" % n for n in range(6))]
 FILTERS = [Keys(), Keys(b"a"), Keys(b"key-"), Keys(b"abc"), Keys(b"a", b"b", prefix=False),
@@ -332,6 +334,48 @@ def test_one_that_falls_behind_by_more_than_its_limit_is_told_so_and_holds_nothi
     log.write(b"last", b"x", 0)
     assert mirror.follower.empty
     assert len(changes_of(log, other)) == number + 1
+
+
+@pytest.mark.parametrize("keys", FILTERS)
+def test_a_follower_is_woken_by_the_first_change_and_whenever_many_more_wait(keys):
+    log, woken = Log(), []
+    follower = log.watches.follow(Wanted(keys, latest=False, limit=PLENTY))
+    follower.wake = lambda: woken.append((len(told), follower.plenty))
+    for _ in range(3):
+        told = []
+        for number in range(2 * MANY + 1):
+            told.append(number)
+            log.write(keys.start, b"%d" % number, 0)
+        assert woken == [(1, False), (MANY, True), (2 * MANY, True)]
+        assert len(follower.take(10 * MANY, PLENTY)) == len(told)
+        woken.clear()
+
+
+def test_what_the_log_lets_go_before_it_was_read_cuts_who_reads_it():
+    log = Log(log_bytes=3000)
+    _, follower = follow(log)
+    _, of_some = follow(log, Keys(b"key-"))
+    for number in range(9):
+        log.write(b"key-%d" % number, b"x" * 500, 0)
+    assert (follower.lagged, follower.empty) == (True, True)
+    assert not of_some.lagged
+    assert len(changes_of(log, of_some)) == 9
+
+
+def test_what_is_encoded_early_is_encoded_once_for_all_who_want_it_so():
+    log, early = Log(), []
+    encode = early.append
+    known = [
+        log.watches.follow(Wanted(keys, latest=False, limit=PLENTY, encode=encode))
+        for keys in (Keys(), Keys(), Keys(b"a"))
+    ]
+    log.write(b"b", b"1", 0)
+    assert [event.key for event in early] == [b"b"]
+    for follower in known[:2]:
+        log.watches.leave(follower)
+    log.write(b"b", b"2", 0)
+    log.write(b"ab", b"3", 0)
+    assert [event.key for event in early] == [b"b", b"ab"]
 
 
 def test_a_round_that_is_given_counts_until_it_was_given():
