@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from support.proxy import TcpProxy
 
 _KAFKA_FIXTURES = {"kafka", "kafka_proxy"}
+
+# A shell lets what runs in its background ignore Ctrl-C, and so would all that is tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

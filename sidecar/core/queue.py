@@ -115,8 +115,7 @@ class _Place:
 
     def __init__(self, log: Past) -> None:
         self._log = log
-        self._number = self._written = self._wake_at = 0
-        self.close()
+        self._number, self._written, self._wake_at = log.count, log.written, log.count + 1
 
     def __len__(self) -> int:
         return self._log.count - self._number
@@ -142,10 +141,8 @@ class _Place:
         self._log.call_at(self._wake_at, self._written + min(most, self._log.limit))
 
     def close(self) -> _Round:
-        log = self._log
-        closed = _Round(log.latest(len(self)), self.weight)
-        self._number, self._written = log.count, log.written
-        self._wake_at = log.count + 1
+        closed, log = _Round(self._log.latest(len(self)), self.weight), self._log
+        self._number, self._written, self._wake_at = log.count, log.written, log.count + 1
         return closed
 
 

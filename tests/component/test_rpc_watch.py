@@ -289,6 +289,7 @@ async def test_a_mark_that_waits_behind_a_client_that_does_not_read_says_its_tru
     async with watching(users, clock=clock, watch_bytes=1 << 26) as watch:
         following = watch(progress_interval_ms=10)
         await following.until("progress")
+        clock.now += 1  # so that progress is due
         large = [Rec(1 + n, b"%d" % n, b"x" * 50_000) for n in range(200)]
         fold(users, *large, sent_at=clock.now)
         waiting = -1
