@@ -52,7 +52,7 @@ _GRACE_S = 10.0
 _GC = (5_000, 1000, 100)
 # How often it looks at the young ones in any case. Where as many old objects go as new ones come
 # (the past of a table that is watched), it would not look for long, and then for long.
-_YOUNG_S = 0.050
+_YOUNG_S = 0.05
 # How often the configuration's file is looked at.
 _LOOK_S = 1.0
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records import Rec
 
+from sidecar.core import events
 from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
@@ -376,6 +377,20 @@ def test_what_is_encoded_early_is_encoded_once_for_all_who_want_it_so():
     log.write(b"b", b"2", 0)
     log.write(b"ab", b"3", 0)
     assert [event.key for event in early] == [b"b", b"ab"]
+
+
+def test_only_of_the_latest_events_is_kept_what_was_encoded(monkeypatch):
+    monkeypatch.setattr(events, "_FORMED", 4)
+    monkeypatch.setattr(events, "_FORMED_AT_ONCE", 2)
+    log = Log()
+
+    def encode(event):
+        event.forms[0, 0] = b"bytes"
+
+    log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=encode))
+    for number in range(10):
+        log.write(b"key", b"%d" % number, 0)
+    assert [bool(event.forms) for event in log.watches._past.events] == [False] * 6 + [True] * 4
 
 
 def test_a_round_that_is_given_counts_until_it_was_given():
