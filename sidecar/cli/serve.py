@@ -220,8 +220,13 @@ def run(
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            stop.set()
+            _ignore_signals()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, end)
         sidecar = Sidecar(config, file, dumps)
         if file is not None:
             loop.add_signal_handler(signal.SIGHUP, sidecar.reload)
