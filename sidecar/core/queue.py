@@ -7,10 +7,12 @@ its place in it. So a change costs the same however many follow the whole table.
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from .changes import SHARDS, shard_of
-from .events import Event, Past
+from .events import Event
+from .past import Past
 
 __all__ = ["PLENTY", "Encode", "Follower", "Keys", "Wanted"]
 
@@ -63,9 +65,14 @@ class _Round:
 
     __slots__ = ("events", "weight")
 
+    lost = False
+
     def __init__(self, events: Iterable[Event] = (), weight: int = 0) -> None:
         self.events = deque(events)
         self.weight = weight
+
+    def __len__(self) -> int:
+        return len(self.events)
 
     def take(self, most: int, weight: int) -> list[Event]:
         events = self.events
@@ -78,6 +85,36 @@ class _Round:
             self.weight -= event.weight
             weight -= event.weight
             taken.append(event)
+        return taken
+
+
+class _Stretch:
+    """What is given out of the log: events that waited in one moment, read as they are taken."""
+
+    __slots__ = ("_end", "_log", "_number", "weight")
+
+    def __init__(self, log: Past, number: int, weight: int) -> None:
+        self._log = log
+        self._number, self._end = number, log.count
+        self.weight = weight
+
+    def __len__(self) -> int:
+        return self._end - self._number
+
+    @property
+    def lost(self) -> bool:
+        """The log has let go of what was not read."""
+        return len(self) > 0 and not self._log.holds(self._number)
+
+    def take(self, most: int, weight: int) -> list[Event]:
+        taken: list[Event] = []
+        for event in islice(self._log.read(self._number), min(most, len(self))):
+            if weight <= 0:
+                break
+            taken.append(event)
+            weight -= event.weight
+            self.weight -= event.weight
+        self._number += len(taken)
         return taken
 
 
@@ -140,8 +177,8 @@ class _Place:
         """Be told to look when there is something to wake for, or more than so many bytes."""
         self._log.call_at(self._wake_at, self._written + min(most, self._log.limit))
 
-    def close(self) -> _Round:
-        closed, log = _Round(self._log.latest(len(self)), self.weight), self._log
+    def close(self) -> _Stretch:
+        closed, log = _Stretch(self._log, self._number, self.weight), self._log
         self._number, self._written, self._wake_at = log.count, log.written, log.count + 1
         return closed
 
@@ -170,10 +207,10 @@ class Follower:
         self.wake: Wake = bool  # nobody yet
         self.caught_up: CaughtUp = bool
         self._inbox: _Queue | _Place = _Queue()
-        self._round = _Round()
+        self._round: _Round | _Stretch = _Round()
 
     def __repr__(self) -> str:
-        waiting = len(self._inbox) + len(self._round.events)
+        waiting = len(self._inbox) + len(self._round)
         return f"<Follower waiting={waiting} weight={self.weight} walked={self.walked}>"
 
     def put(self, event: Event) -> None:
@@ -199,7 +236,7 @@ class Follower:
         place = self._inbox
         if not isinstance(place, _Place):
             return
-        if self.weight > self.wanted.limit or place.lost:
+        if self.weight > self.wanted.limit or self._round.lost or place.lost:
             self._drop()
             self.wake()
             return
@@ -208,8 +245,9 @@ class Follower:
         place.be_called(self.wanted.limit - self._round.weight)
 
     def leave(self) -> None:
-        """Nothing more comes."""
+        """Nothing more comes. It lets go of whom it woke: who holds it is not held by it."""
         self._inbox = _Queue()
+        self.wake = self.caught_up = bool
 
     def end(self) -> None:
         """Its generation is over."""
@@ -218,7 +256,7 @@ class Follower:
 
     def take(self, most: int, weight: int) -> list[Event]:
         """Up to `most` events of one round, of about `weight` bytes; at least one that waits."""
-        if not self._round.events:
+        if not len(self._round):
             self._close()
         return self._round.take(most, weight)
 
@@ -248,9 +286,9 @@ class Follower:
     @property
     def empty(self) -> bool:
         """Nothing waits."""
-        return not self._round.events and not len(self._inbox)
+        return not len(self._round) and not len(self._inbox)
 
     @property
     def between(self) -> bool:
         """No round is begun: what was given is the table as it was when the last one closed."""
-        return not self._round.events
+        return not len(self._round)

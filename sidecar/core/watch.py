@@ -22,9 +22,10 @@ given is the table at one revision; inside a round it is not.
 from collections.abc import Iterable, Iterator, Mapping
 
 from .changes import SHARDS, Change
-from .events import Event, Past, event_of
+from .events import Event, event_of
 from .model import Entry
 from .ordered import prefix_end
+from .past import Past
 from .queue import Encode, Follower, Keys, Wanted
 from .stored import entry_of
 from .view import View
@@ -59,7 +60,7 @@ class Watches:
         view.table.observe(self)
 
     def __repr__(self) -> str:
-        return f"<Watches followers={len(self)} past={len(self._past.events)}>"
+        return f"<Watches followers={len(self)} past={len(self._past)}>"
 
     def __len__(self) -> int:
         return len(self._all)
@@ -127,9 +128,9 @@ class Watches:
     def _behind(self, positions: Mapping[int, int]) -> Iterator[Event]:
         """Those behind positions, each where it happened: a revision says what was told before."""
         crossing = self._past.crossing()
-        for event in self._past.events:
+        for event in self._past:
             last = crossing.get(event.key)
-            if last is event:
+            if last == event.revision:
                 cause = (event.at[0], self._position(event.at[0]))
                 yield event._replace(cause=cause, forms={})
             elif last is None and event.behind(positions):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records import Rec
 
-from sidecar.core import events
+from sidecar.core import past
 from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
@@ -185,19 +185,33 @@ class Mirror:
         assert self.marked[1] == self.log.table.revision
 
 
+def packs(patch, unpacked):
+    """The log keeps so many of the latest events as they are, and packs three of those before."""
+    patch.setattr(past, "_RECENT", unpacked)
+    patch.setattr(past, "_PACKED_AT_ONCE", 3)
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     st.integers(0, 1 << 30),
     st.sampled_from(FILTERS),
     st.booleans(),
     st.sampled_from(["now", "snapshot"]),
-    st.sampled_from([PLENTY, 6000]),
-    st.sampled_from([PLENTY, 2000]),
+    st.sampled_from([PLENTY, 9000, 2000]),
+    st.sampled_from([PLENTY, 3000]),
+    st.sampled_from([None, 0, 5]),
 )
 def test_what_a_follower_was_given_equals_the_table_at_every_mark(
-    seed, keys, latest, start, log_bytes, limit
+    seed, keys, latest, start, log_bytes, limit, unpacked
 ):
-    """Whatever happened to the table, wherever it was cut off, and whatever was forgotten."""
+    """Whatever happened to the table, wherever it was cut off, and what was forgotten or packed."""
+    with pytest.MonkeyPatch.context() as patch:
+        if unpacked is not None:
+            packs(patch, unpacked)
+        watch_and_compare(seed, keys, latest, start, log_bytes, limit)
+
+
+def watch_and_compare(seed, keys, latest, start, log_bytes, limit):
     log = Log(seed, log_bytes)
     mirror = Mirror(log, keys, latest=latest, limit=limit)
     getattr(mirror, start)()
@@ -323,7 +337,7 @@ def test_a_change_that_brings_back_another_partitions_record_tells_its_cause():
 @pytest.mark.parametrize("latest", [False, True])
 def test_one_that_falls_behind_by_more_than_its_limit_is_told_so_and_holds_nothing(latest):
     log = Log()
-    mirror = Mirror(log, Keys(), latest=latest, limit=3000)
+    mirror = Mirror(log, Keys(), latest=latest, limit=4200)
     mirror.now()
     _, other = follow(log)
     number = 0
@@ -380,8 +394,7 @@ def test_what_is_encoded_early_is_encoded_once_for_all_who_want_it_so():
 
 
 def test_only_of_the_latest_events_is_kept_what_was_encoded(monkeypatch):
-    monkeypatch.setattr(events, "_FORMED", 4)
-    monkeypatch.setattr(events, "_FORMED_AT_ONCE", 2)
+    packs(monkeypatch, 4)
     log = Log()
 
     def encode(event):
@@ -390,7 +403,61 @@ def test_only_of_the_latest_events_is_kept_what_was_encoded(monkeypatch):
     log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=encode))
     for number in range(10):
         log.write(b"key", b"%d" % number, 0)
-    assert [bool(event.forms) for event in log.watches._past.events] == [False] * 6 + [True] * 4
+    assert [bool(event.forms) for event in log.watches._past] == [False] * 6 + [True] * 4
+
+
+def test_what_is_packed_is_what_it_was(monkeypatch):
+    packs(monkeypatch, 0)
+    log, seen = Log(seed=1), []
+    log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=seen.append))
+    while len(seen) < 600:
+        log.something()
+    unpacked = list(log.watches._past)
+    assert unpacked == seen
+    assert {(each.cause is None, each.crosses) for each in seen} > {(True, False), (False, True)}
+    assert {each.why for each in unpacked} == set(Why)
+    assert all(type(each.why) is Why for each in unpacked)
+
+
+def test_what_is_packed_weighs_little_more_than_its_bytes(monkeypatch):
+    loose, packed = Log(), Log()
+    for log in (loose, packed):
+        if log is packed:
+            packs(monkeypatch, 0)
+        for number in range(90):
+            log.write(b"key-%d" % number, b"x" * 500, 0)
+    assert loose.watches.past_bytes > 90 * 800
+    assert 90 * 530 < packed.watches.past_bytes < 90 * 560
+    for _ in packed.watches.dismantle(10):
+        pass
+    assert (packed.watches.past_bytes, len(packed.watches._past)) == (0, 0)
+
+
+def test_large_events_are_packed_a_few_at_a_time(monkeypatch):
+    packs(monkeypatch, 0)
+    log = Log()
+    sizes = []
+    for number in range(9):
+        log.write(b"key", b"%d" % number * 70_000, 0)
+        sizes.append([block.size for block in log.watches._past._blocks])
+    assert sizes[2] == [1]
+    assert sizes[-1] == [1] * 7
+
+
+def test_who_reads_far_behind_reads_what_was_packed(monkeypatch):
+    packs(monkeypatch, 2)
+    log = Log()
+    _, follower = follow(log)
+    for number in range(20):
+        log.write(b"key", b"%d" % number, 0)
+    values = []
+    while not follower.empty:
+        (event,) = follower.take(1, PLENTY)
+        values.append(event.entry[VALUE])
+        if len(values) == 10:
+            log.write(b"key", b"20", 0)
+    assert values == [b"%d" % number for number in range(21)]
+    assert follower.weight == 0
 
 
 def test_a_round_that_is_given_counts_until_it_was_given():
