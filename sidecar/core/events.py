@@ -1,7 +1,7 @@
 """The changes of a generation as followers are told them."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .changes import Change, Why
 from .model import Entry
@@ -13,7 +13,8 @@ __all__ = ["Event", "event_of"]
 _OVERHEAD_BYTES = 300
 
 
-class Event(NamedTuple):
+@dataclass(slots=True, repr=False)
+class Event:
     """One change, as followers are told it.
 
     Attributes:
@@ -26,7 +27,7 @@ class Event(NamedTuple):
         why: RECORD, or what else.
         crosses: one partition's word took the place of another's.
         weight: bytes, about.
-        forms: for whoever encodes it: the bytes by form, so that it is done once.
+        forms: for whoever encodes it, so that it is done once: a form, its bytes, the next form.
     """
 
     revision: int
@@ -37,7 +38,7 @@ class Event(NamedTuple):
     why: Why
     crosses: bool
     weight: int
-    forms: dict[tuple[int, int], bytes]
+    forms: tuple[tuple[int, int] | bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"
@@ -69,9 +70,7 @@ def event_of(change: Change, position: Callable[[int], int]) -> Event:
     if stored is not None and stored is by and not is_of_another(held, stored):
         # Nearly always: a record took the place of one of its own partition.
         weight = _OVERHEAD_BYTES + len(key) + len(stored)
-        return Event(
-            revision, key, stored, stored, None, why, crosses=False, weight=weight, forms={}
-        )
+        return Event(revision, key, stored, stored, None, why, crosses=False, weight=weight)
     told, cause = by or held or stored or b"", None
     if by is None:
         partition = source_of(told)
@@ -82,4 +81,4 @@ def event_of(change: Change, position: Callable[[int], int]) -> Event:
         cause = place_of(by)[:2]
     crosses = is_of_another(held, told) or is_of_another(stored, told)
     weight = _OVERHEAD_BYTES + len(key) + len(stored or b"")
-    return Event(revision, key, stored, told, cause, why, crosses, weight, {})
+    return Event(revision, key, stored, told, cause, why, crosses, weight)

@@ -5,7 +5,6 @@ change of every key needs none: the log of the latest changes is its queue, and 
 its place in it. So a change costs the same however many follow the whole table.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -68,7 +67,7 @@ class _Round:
     lost = False
 
     def __init__(self, events: Iterable[Event] = (), weight: int = 0) -> None:
-        self.events = deque(events)
+        self.events = list(events)[::-1]  # the next one last
         self.weight = weight
 
     def __len__(self) -> int:
@@ -77,11 +76,11 @@ class _Round:
     def take(self, most: int, weight: int) -> list[Event]:
         events = self.events
         if len(events) <= most and self.weight <= weight:
-            self.events, self.weight = deque(), 0
-            return list(events)
+            self.events, self.weight = [], 0
+            return events[::-1]
         taken: list[Event] = []
         while events and len(taken) < most and weight > 0:
-            event = events.popleft()
+            event = events.pop()
             self.weight -= event.weight
             weight -= event.weight
             taken.append(event)
@@ -173,9 +172,12 @@ class _Place:
         self._wake_at = self._number + (len(self) // PLENTY + 1) * PLENTY
         return True
 
-    def be_called(self, most: int) -> None:
-        """Be told to look when there is something to wake for, or more than so many bytes."""
-        self._log.call_at(self._wake_at, self._written + min(most, self._log.limit))
+    def be_called(self, limit: int, given: int) -> None:
+        """Be told to look when there is something to wake for, or more than the limit waits.
+
+        Of which so many bytes are being given; what the log may let go of is too much, too.
+        """
+        self._log.call_at(self._wake_at, self._written + min(limit, self._log.limit) - given)
 
     def close(self) -> _Stretch:
         closed, log = _Stretch(self._log, self._number, self.weight), self._log
@@ -229,7 +231,7 @@ class Follower:
     def read(self, log: Past) -> None:
         """From now on the log is its queue; its own is empty."""
         self._inbox = place = _Place(log)
-        place.be_called(self.wanted.limit - self._round.weight)
+        place.be_called(self.wanted.limit, self._round.weight)
 
     def look(self) -> None:
         """The log that it reads has so many events, or so many bytes, that it may concern it."""
@@ -242,7 +244,7 @@ class Follower:
             return
         if place.due():
             self.wake()
-        place.be_called(self.wanted.limit - self._round.weight)
+        place.be_called(self.wanted.limit, self._round.weight)
 
     def leave(self) -> None:
         """Nothing more comes. It lets go of whom it woke: who holds it is not held by it."""
@@ -264,7 +266,7 @@ class Follower:
         """What waits is the round that is given now."""
         self._round = self._inbox.close()
         if isinstance(self._inbox, _Place):
-            self._inbox.be_called(self.wanted.limit - self._round.weight)
+            self._inbox.be_called(self.wanted.limit, self._round.weight)
         elif self.walked == SHARDS:
             self.caught_up(self)
 

@@ -20,6 +20,7 @@ given is the table at one revision; inside a round it is not.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from .changes import SHARDS, Change
 from .events import Event, event_of
@@ -132,7 +133,7 @@ class Watches:
             last = crossing.get(event.key)
             if last == event.revision:
                 cause = (event.at[0], self._position(event.at[0]))
-                yield event._replace(cause=cause, forms={})
+                yield replace(event, cause=cause, forms=())
             elif last is None and event.behind(positions):
                 yield event
 

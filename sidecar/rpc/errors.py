@@ -109,7 +109,12 @@ def shown_names(names: Iterable[str]) -> str:
 
 
 async def abort(context: grpc.aio.ServicerContext[object, object], refused: Refused) -> NoReturn:
-    """End the call with the status of a refusal."""
+    """End the call with the status of a refusal.
+
+    grpc and the error with which it ends a call hold each other, until a collector comes. What
+    the call worked with shall not wait for that.
+    """
+    refused.__traceback__ = None
     status = Status(code=CODES[refused.reason].value[0], message=refused.message)
     metadata = {name: text[:_LONGEST_METADATA] for name, text in refused.metadata.items()}
     info = ErrorInfo(reason=refused.reason, domain=DOMAIN, metadata=metadata)

@@ -1,6 +1,7 @@
 """How a watch ends: what it cannot go on behind, what is refused, who is cut, a stop."""
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -20,13 +21,40 @@ from component.watching import PLENTY_S, SNAPSHOT, Watch, held_by, watching
 
 from sidecar._pb import cache_pb2 as pb
 from sidecar.core.errors import Reason
+from sidecar.core.queue import Follower
 from sidecar.core.served import Trouble
 from sidecar.ops.heartbeat import Heartbeat
 from sidecar.ops.metrics import registry_of
 from sidecar.ops.recorder import Recorder
 from sidecar.ops.status import Observed
+from sidecar.rpc.sending import Sending
 
 CODE = grpc.StatusCode
+
+
+async def test_nothing_is_left_of_one_that_has_ended():
+    """Not even what a collector would find, for that looks at what is old once in an hour."""
+    users = table("users", *((b"%d" % n, b"x" * 100) for n in range(2000)))
+
+    def left():
+        return [each for each in gc.get_objects() if isinstance(each, Sending | Follower)]
+
+    async with watching(users, watch_bytes=20_000) as watch:
+        before = len(left())
+        gc.disable()
+        try:
+            read, cut = watch(**SNAPSHOT), watch(filter=pb.Filter(key_prefix=b"1"))
+            await read.until("snapshot_end")
+            await cut.until("progress")
+            assert len(left()) == before + 4
+            fold(users, *(Rec(2000 + n, b"1%d" % n, b"x" * 100) for n in range(90)))
+            assert (await cut.refusal()).reason == "WATCH_LAGGED"
+            read.call.cancel()
+            async with asyncio.timeout(PLENTY_S):
+                while len(left()) > before:
+                    await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
 
 
 async def test_a_swap_ends_it_and_its_token_is_of_no_use():

@@ -125,7 +125,7 @@ BUGS = {
     ),
     "resumed-backwards": Bug(
         "I13", "what was missed comes in the wrong order",
-        "core/past.py", "return older + newer[::-1]", "return older + newer",
+        "core/packed.py", "return older + newer[::-1]", "return older + newer",
         ("unit/test_core_watch.py", "at_every_mark"),
     ),
     "resumed-with-a-gap": Bug(
@@ -136,7 +136,8 @@ BUGS = {
     ),
     "changed-hands-untold": Bug(
         "I14", "of a key of several partitions only what is behind the positions is told",
-        "core/watch.py", "if last is event:", "if last is event and event.behind(positions):",
+        "core/watch.py", "if last == event.revision:",
+        "if last == event.revision and event.behind(positions):",
         ("unit/test_core_watch.py", "in_another_order"),
     ),
     "cut-for-ever": Bug(
@@ -192,6 +193,28 @@ BUGS = {
         "core/queue.py", "if self.weight > self.wanted.limit or self._round.lost or place.lost:",
         "if self.weight > self.wanted.limit or self._round.lost:",
         ("unit/test_core_watch.py", "before_it_was_read"),
+    ),
+    "let-go-unseen": Bug(
+        "I13", "what is being given counts for nothing when the log lets go",
+        "core/queue.py", "min(limit, self._log.limit) - given)",
+        "min(limit - given, self._log.limit))",
+        ("unit/test_core_watch.py", "while_it_was_given"),
+    ),
+    "packed-without-cause": Bug(
+        "I13", "an event that was packed no longer tells at which position it happened",
+        "core/packed.py", "return *row, told, cause, why.value, event.crosses",
+        "return *row, told, None, why.value, event.crosses",
+        ("unit/test_core_watch.py", "is_what_it_was"),
+    ),
+    "ended-watch-kept": Bug(
+        "I18", "a watch that has ended is kept, for it and its queue hold each other",
+        "core/queue.py", "self.wake = self.caught_up = bool\n", "pass\n",
+        ("component/test_rpc_watch_ends.py", "nothing_is_left"),
+    ),
+    "refusal-keeps-its-call": Bug(
+        "I18", "a watch that was cut is kept by the error that told it so",
+        "rpc/errors.py", "refused.__traceback__ = None", "pass",
+        ("component/test_rpc_watch_ends.py", "nothing_is_left"),
     ),
     "read-with-a-gap": Bug(
         "I13", "a round that is read from the log leaves out its first change",

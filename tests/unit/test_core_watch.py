@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.records import Rec
 
-from sidecar.core import past
+from sidecar.core import packed
 from sidecar.core.changes import SHARDS, Why, shard_of
 from sidecar.core.events import Event
 from sidecar.core.model import OFFSET, ORIGIN, VALUE, origin_of, partition_of
@@ -187,8 +187,8 @@ class Mirror:
 
 def packs(patch, unpacked):
     """The log keeps so many of the latest events as they are, and packs three of those before."""
-    patch.setattr(past, "_RECENT", unpacked)
-    patch.setattr(past, "_PACKED_AT_ONCE", 3)
+    patch.setattr(packed, "_RECENT", unpacked)
+    patch.setattr(packed, "_AT_ONCE", 3)
 
 
 @settings(deadline=None, max_examples=100)
@@ -377,6 +377,19 @@ def test_what_the_log_lets_go_before_it_was_read_cuts_who_reads_it():
     assert len(changes_of(log, of_some)) == 9
 
 
+def test_what_the_log_lets_go_while_it_was_given_cuts_too():
+    log = Log(log_bytes=3000)
+    _, follower = follow(log)
+    for number in range(3):
+        log.write(b"key-%d" % number, b"x" * 500, 0)
+    follower.take(1, PLENTY)
+    given = 1
+    while not follower.lagged:
+        assert log.watches._past.holds(given)
+        log.write(b"key", b"x" * 500, 0)
+    assert not log.watches._past.holds(given)
+
+
 def test_what_is_encoded_early_is_encoded_once_for_all_who_want_it_so():
     log, early = Log(), []
     encode = early.append
@@ -393,23 +406,15 @@ def test_what_is_encoded_early_is_encoded_once_for_all_who_want_it_so():
     assert [event.key for event in early] == [b"b", b"ab"]
 
 
-def test_only_of_the_latest_events_is_kept_what_was_encoded(monkeypatch):
-    packs(monkeypatch, 4)
-    log = Log()
-
-    def encode(event):
-        event.forms[0, 0] = b"bytes"
-
-    log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=encode))
-    for number in range(10):
-        log.write(b"key", b"%d" % number, 0)
-    assert [bool(event.forms) for event in log.watches._past] == [False] * 6 + [True] * 4
-
-
 def test_what_is_packed_is_what_it_was(monkeypatch):
     packs(monkeypatch, 0)
     log, seen = Log(seed=1), []
-    log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=seen.append))
+
+    def encode(event):
+        event.forms += ((0, len(seen)), b"bytes")
+        seen.append(event)
+
+    log.watches.follow(Wanted(Keys(), latest=False, limit=PLENTY, encode=encode))
     while len(seen) < 600:
         log.something()
     unpacked = list(log.watches._past)
@@ -420,17 +425,18 @@ def test_what_is_packed_is_what_it_was(monkeypatch):
 
 
 def test_what_is_packed_weighs_little_more_than_its_bytes(monkeypatch):
-    loose, packed = Log(), Log()
-    for log in (loose, packed):
-        if log is packed:
-            packs(monkeypatch, 0)
+    logs = [Log(), Log()]
+    for log in logs:
         for number in range(90):
             log.write(b"key-%d" % number, b"x" * 500, 0)
-    assert loose.watches.past_bytes > 90 * 800
-    assert 90 * 530 < packed.watches.past_bytes < 90 * 560
-    for _ in packed.watches.dismantle(10):
-        pass
-    assert (packed.watches.past_bytes, len(packed.watches._past)) == (0, 0)
+        packs(monkeypatch, 0)
+    loose, dense = (log.watches.past_bytes for log in logs)
+    assert loose > 90 * 800
+    assert 90 * 530 < dense < 90 * 570
+    for log in logs:
+        for _ in log.watches.dismantle(10):
+            pass
+        assert (log.watches.past_bytes, len(log.watches._past)) == (0, 0)
 
 
 def test_large_events_are_packed_a_few_at_a_time(monkeypatch):
@@ -439,7 +445,7 @@ def test_large_events_are_packed_a_few_at_a_time(monkeypatch):
     sizes = []
     for number in range(9):
         log.write(b"key", b"%d" % number * 70_000, 0)
-        sizes.append([block.size for block in log.watches._past._blocks])
+        sizes.append([block.size for block in log.watches._past._events._blocks])
     assert sizes[2] == [1]
     assert sizes[-1] == [1] * 7
 
@@ -492,7 +498,7 @@ def test_what_the_log_no_longer_holds_cannot_be_resumed():
     mirror.resume("positions")
     for number in range(30):
         log.write(b"key-%d" % number, b"x" * 100, number % 2)
-    assert log.watches.past_bytes <= 3000
+    assert 3000 <= log.watches.past_bytes < 3000 + 450
     for by in ("revision", "positions"):
         with pytest.raises(Expired):
             mirror.resume(by)
