@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import Phase, settings
 from support.kafka import KafkaCluster, proxied_cluster
 from support.tls import Tls, make_tls
 
@@ -18,6 +19,9 @@ _KAFKA_FIXTURES = {"kafka", "kafka_proxy"}
 
 # A shell lets what runs in its background ignore Ctrl-C, and so would all that is tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# For planted bugs: that one is found is enough, no smaller example is looked for.
+settings.register_profile("first-found", phases=[Phase.explicit, Phase.generate])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

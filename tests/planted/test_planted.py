@@ -523,6 +523,7 @@ def tried(bug: Bug, folder: Path) -> subprocess.CompletedProcess[str]:
     file, word = bug.tests
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-k", word, "-p", "no:cacheprovider",
+         "--hypothesis-profile", "first-found",
          str(TESTS / file)],
         cwd=TESTS.parent,
         env={**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"},
