@@ -27,7 +27,7 @@ from ..kafka.topic import Start, Topic
 from ..ops.logs import event
 from .aging import age
 from .confirming import DETAIL, Confirmer
-from .pacing import pace_of
+from .pacing import leave_room, pace_of
 from .setting import OverBudget, Policy, Setting, Stalled
 
 __all__ = ["Feed", "generation_of"]
@@ -37,8 +37,6 @@ _log = logging.getLogger("sidecar.follower")
 _SLICE = 1024
 # Work that may wait leaves rounds of the loop to lookups.
 _TIDY_SLICE, _REST_S = 512, 0.001
-# What a batch counts at least, also one of a marker or of an aborted transaction.
-_LEAST = 16
 _GENERATION_BITS = 53
 # A reader that lives says something of each partition more often than this, whatever it waits for.
 _ROUND_S = 1.0
@@ -100,15 +98,14 @@ class Feed:
         await self._give_way()
         self._warn_of_gap(view.progress[number], fetched)
         await self._until_there_is_memory()
-        limit, rounds = pace_of(view, fetched)
+        pace = pace_of(view, fetched, len(self._generation.watches or ()))
         try:
-            for applied in view.fold(self._generation.seen(fetched), limit):
-                self._room -= max(applied, _LEAST)
+            for applied in view.fold(self._generation.seen(fetched), pace.records):
+                self._room -= max(applied, pace.least)
                 if self._room <= 0:
-                    self._room = limit
+                    self._room = pace.records
                     self._check_memory()
-                    for _ in range(rounds):
-                        await asyncio.sleep(0)
+                    await leave_room(pace)
         finally:
             self._setting.served.arrivals.reached(number, view.progress[number].position)
         self._check_memory()
