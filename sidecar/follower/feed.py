@@ -105,7 +105,7 @@ class Feed:
                 if self._room <= 0:
                     self._room = pace.records
                     self._check_memory()
-                    await leave_room(pace)
+                    await leave_room(pace, self._setting.clock)
         finally:
             self._setting.served.arrivals.reached(number, view.progress[number].position)
         self._check_memory()

@@ -11,7 +11,7 @@ there slices are shorter, and more room is left.
 """
 
 import asyncio
-from time import monotonic
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..core.model import Fetched
@@ -63,10 +63,10 @@ def _between(records: int) -> int:
     return min(_MOST, max(_LEAST, records))
 
 
-async def leave_room(pace: Pace) -> None:
+async def leave_room(pace: Pace, clock: Callable[[], float]) -> None:
     """Leave the loop to others."""
-    until = monotonic() + pace.seconds
+    until = clock() + pace.seconds
     for _ in range(pace.rounds):
         await asyncio.sleep(0)
-        if monotonic() > until:
+        if clock() > until:
             break

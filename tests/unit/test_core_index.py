@@ -42,6 +42,9 @@ def test_what_is_equal_is_found_in_order_of_the_keys():
     _, index = indexed((b"b", b"x"), (b"a", b"x"), (b"c", b"xx"), (b"d", b""))
     assert found(built(index), "x") == [b"a", b"b"]
     assert found(index, "y") == found(index, "") == []
+    many = [b"%02d" % number for number in range(40)]
+    _, index = indexed(*((key, b"x") for key in reversed(many)))
+    assert found(built(index), "x") == many
 
 
 def test_what_begins_so_is_found_in_order_of_the_text_then_of_the_key():

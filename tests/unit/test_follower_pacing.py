@@ -50,7 +50,7 @@ def test_beside_many_watches_slices_are_shorter_and_leave_more_room():
 
 async def rounds_of(pace):
     """How many rounds of the loop come before it goes on."""
-    leaving, rounds = asyncio.create_task(leave_room(pace)), 0
+    leaving, rounds = asyncio.create_task(leave_room(pace, time.monotonic)), 0
     while not leaving.done():
         await asyncio.sleep(0)
         rounds += 1
@@ -62,7 +62,7 @@ async def test_so_many_rounds_are_left():
 
 
 async def test_but_where_a_round_takes_long_few_are_so_that_updates_are_not_kept():
-    waking = asyncio.create_task(leave_room(Pace(8, 2, 1000, 0.01)))
+    waking = asyncio.create_task(leave_room(Pace(8, 2, 1000, 0.01), time.monotonic))
     taken = 0
     while not waking.done():
         time.sleep(0.006)
