@@ -27,7 +27,7 @@ class Event:
         why: RECORD, or what else.
         crosses: one partition's word took the place of another's.
         weight: bytes, about.
-        forms: for whoever encodes it, so that it is done once: a form, its bytes, the next form.
+        forms: for whoever encodes it, so that it is done once: each form with its bytes.
     """
 
     revision: int
@@ -38,7 +38,7 @@ class Event:
     why: Why
     crosses: bool
     weight: int
-    forms: tuple[tuple[int, int] | bytes, ...] = ()
+    forms: tuple[tuple[tuple[int, int], bytes], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Event revision={self.revision} at={self.at[:2]} why={self.why.name}>"

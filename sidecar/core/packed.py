@@ -50,8 +50,8 @@ class _Block(NamedTuple):
         return len(self.packed)
 
     def events(self) -> Iterator[Event]:
-        """Unpack them."""
-        return map(_event, marshal.loads(self.packed))  # noqa: S302 (our own)
+        """Unpack them, as soon as the first is asked for."""
+        yield from map(_event, marshal.loads(self.packed))  # noqa: S302 (our own)
 
 
 def _row(event: Event) -> tuple[Any, ...]:

@@ -86,9 +86,9 @@ class Past:
 
     def forget(self, most: int) -> bool:
         """Let go of so many, and say whether there are more; nobody may resume any more."""
-        for _ in range(min(most, len(self._events))):
-            if self._events:
-                self._events.pop()
+        end = self._first + most
+        while self._events and self._first < end:
+            self._events.pop()
         return bool(self._events)
 
     def behind(self, revision: int) -> list[Event]:

@@ -53,8 +53,10 @@ class Form:
 
     def known(self, event: Event) -> bytes | None:
         """A change that was encoded already."""
-        forms, name = event.forms, self._name
-        return forms[forms.index(name) + 1] if name in forms else None  # type: ignore[return-value]
+        for name, piece in event.forms:
+            if name == self._name:
+                return piece
+        return None
 
     def __call__(self, event: Event) -> bytes:
         """A change; encoded by whoever comes first, save for errors, which may heal."""
@@ -63,7 +65,7 @@ class Form:
             filled = self._filled(event)
             known = filled.SerializeToString()
             if self._name[1] != pb.ENCODING_JSON or not filled.events[0].upsert.decode_error:
-                event.forms += (self._name, known)
+                event.forms += ((self._name, known),)
         return known
 
     def _filled(self, event: Event) -> pb.WatchResponse:

@@ -74,12 +74,12 @@ def stubs():
 # While it starts
 
 
-def catches_sigterm(pid: int) -> bool:
-    """The process has said to the kernel what SIGTERM does."""
+def told_kernel(pid: int, what: str, number: signal.Signals) -> bool:
+    """The process has told the kernel that it catches (SigCgt) or ignores (SigIgn) a signal."""
     with contextlib.suppress(FileNotFoundError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+            if line.startswith(f"{what}:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
 
 
@@ -97,7 +97,7 @@ def test_sigterm_soon_after_the_start(tmp_path, delay):
     ):
         try:
             time.sleep(delay)
-            caught = catches_sigterm(process.pid)
+            caught = told_kernel(process.pid, "SigCgt", signal.SIGTERM)
             process.terminate()
             code = process.wait(60)
         finally:
@@ -337,6 +337,8 @@ def test_a_second_signal_while_it_ends_changes_nothing(live, stubs, second):
     next(chunks)  # it is not read on: the end takes a while
     live.signal(signal.SIGTERM)
     live.until(lambda: live.saying("stopping"), "the stop")
+    # Else a flood of them would be all that it does.
+    assert told_kernel(live.pid, "SigIgn", second)
     live.signal(second)
     for chunk in chunks:
         assert chunk.records
